@@ -15,15 +15,11 @@ from cryptography.x509.oid import NameOID
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from enarx import config as module
+from enarx.cli.config import TEMPLATE
 from enarx.config import (
     MAX_CA_ENTRIES,
     MAX_CONFIG_BYTES,
-    MAX_DEPTH,
     MAX_PEM_BYTES,
-    MAX_SCALAR_CHARS,
-    MAX_VALUES,
-    TEMPLATE,
     Config,
     ConnectFile,
     File,
@@ -38,6 +34,7 @@ from enarx.config import (
     pem_of,
 )
 from enarx.errors import ConfigError
+from enarx.toml_document import MAX_DEPTH, MAX_SCALAR_CHARS, MAX_VALUES, Scanner
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 STDIN, STDOUT, STDERR = (StdioFile("stdin", "stdin"), StdioFile("stdout", "stdout"), StdioFile("stderr", "stderr"))
@@ -761,7 +758,7 @@ def _paths(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | 
 
 
 def _assert_scanner_sees_all_of(text: str, document: dict[str, Any]) -> None:
-    scanner = module._Scanner(text.replace("\r\n", "\n"))
+    scanner = Scanner(text.replace("\r\n", "\n"))
     scanner.scan()
     assert {path for path in _paths(document) if path} <= scanner.values.keys()
 

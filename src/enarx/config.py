@@ -31,8 +31,7 @@ A file without ``[[files]]`` has no descriptors; only the absence of the whole f
 Unknown keys are errors everywhere. Every error is a `ConfigError`; its message starts with ``SOURCE:LINE:COLUMN:``
 unless it is about the file as a whole.
 
-The module reads from top to bottom: what a configuration is, the schema, small helpers, then the document with its
-positions. It is one file because the Keep imports it, and one file is what a reader of the Keep has to trust for it.
+Reading TOML with positions is ``toml_document``'s part; this module is what a configuration is, and its schema.
 """
 
 from __future__ import annotations
@@ -42,18 +41,15 @@ import binascii
 import difflib
 import enum
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from enarx.errors import ConfigError
+from enarx.toml_document import SHOWN_CHARS, Document, Path, label, show
 
 MAX_CONFIG_BYTES = 1_000_000
-MAX_DEPTH = 8  # keys and indices from the top of the document to a value; the schema needs 4
-MAX_VALUES = 50_000  # values in one document
-MAX_SCALAR_CHARS = 100  # characters of a number, date or boolean
 MAX_PEM_BYTES = 64 * 1024  # one entry of `ca` or `client_ca`, inline or file
 MAX_CA_ENTRIES = 64  # entries of one `ca` or `client_ca`
 MAX_HOST_CHARS = 255  # a DNS name has at most 253
@@ -66,8 +62,6 @@ GIB = 1024 * MIB
 
 _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 _PEM_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
-
-Path = tuple[str | int, ...]
 
 
 class Protocol(enum.Enum):
@@ -170,60 +164,6 @@ class Config:
         return tuple(dict.fromkeys(entry for entry in entries if not is_inline_pem(entry)))
 
 
-TEMPLATE = """\
-## Configuration of a workload that runs in an Enarx Keep.
-##
-## Lines that start with two hash signs explain; remove "# " from the others to use them.
-
-## Arguments of the workload, from argv[1] on. argv[0] is always "main.wasm".
-# args = ["--verbose", "input"]
-
-## The Steward that attests the Keep and issues its certificate. Without one the Keep signs its own.
-# steward = "https://attest.example.com"
-
-## Environment variables. The workload gets these, FD_COUNT and FD_NAMES, and none of the host's.
-# [env]
-# GREETING = "hello"
-
-## Limits, here with their defaults. Sizes take B, KiB, MiB or GiB. There is no deadline unless one is set.
-# [limits]
-# memory = "1 GiB"
-# filesystem = "256 MiB"
-# descriptors = 1024
-# module = 100000000
-# deadline = "24h"
-
-## File descriptors, in order from 0. Kinds: null, stdin, stdout, stderr, listen, connect.
-[[files]]
-kind = "stdin"
-
-[[files]]
-kind = "stdout"
-
-[[files]]
-kind = "stderr"
-
-## A listening socket. prot is "tls" (the default, it ends inside the Keep) or "tcp".
-## With client_ca, clients must show a certificate from one of these authorities.
-# [[files]]
-# kind = "listen"
-# name = "LISTEN"
-# prot = "tls"
-# addr = "::"
-# port = 12345
-# client_ca = ["clients.pem"]
-
-## A connected socket. With ca, only these authorities are trusted for the server's certificate.
-# [[files]]
-# kind = "connect"
-# name = "CONNECT"
-# prot = "tls"
-# host = "localhost"
-# port = 23456
-# ca = ["server-ca.pem"]
-"""
-
-
 def fd_names(config: Config) -> str:
     """FD_NAMES: the names of all descriptors in order, joined by ``:``."""
     return ":".join(file.name for file in config.files)
@@ -246,7 +186,7 @@ def pem_of(entry: str, files: Mapping[str, bytes]) -> bytes:
     the DER inside is a certificate is for the X.509 parser to say. Raises `ConfigError`: ``config-ca-missing`` when the
     file was not sent, ``config-ca`` when it is not PEM certificates of at most `MAX_PEM_BYTES`.
     """
-    what = "inline certificate" if is_inline_pem(entry) else f"certificate file {_show(entry)}"
+    what = "inline certificate" if is_inline_pem(entry) else f"certificate file {show(entry)}"
     if not is_inline_pem(entry) and entry not in files:
         hint = "put the PEM file at that path, relative to Enarx.toml, or write the certificate into Enarx.toml"
         raise ConfigError(f"{what} did not come with the configuration", code="config-ca-missing", hint=hint)
@@ -277,7 +217,7 @@ def parse(text: bytes | str, *, source: str = "Enarx.toml") -> Config:
 
     Raises `ConfigError` and nothing else, whatever the bytes.
     """
-    doc = _Document(_decode(text, source), source)
+    doc = Document(text, source, MAX_CONFIG_BYTES)
     top = doc.data
     _check_keys(doc, (), top, ("steward", "args", "files", "env", "limits"), "")
     limits = _limits(doc, top.get("limits", {}))
@@ -294,7 +234,7 @@ def parse(text: bytes | str, *, source: str = "Enarx.toml") -> Config:
     )
 
 
-def _steward(doc: _Document, value: object) -> str:
+def _steward(doc: Document, value: object) -> str:
     text = _text(doc, ("steward",), value)
     try:
         url = urlsplit(text)
@@ -303,19 +243,19 @@ def _steward(doc: _Document, value: object) -> str:
         valid = False
     if not valid:
         hint = 'write it as in steward = "https://attest.example.com"'
-        raise doc.error(("steward",), "config-steward", f"steward is not a URL: {_show(text)}", hint)
+        raise doc.error(("steward",), "config-steward", f"steward is not a URL: {show(text)}", hint)
     if url.scheme != "https":
         what = "refusing to use an unencrypted steward url"
         raise doc.error(("steward",), "config-steward", what, "the URL of the Steward must start with https://")
     return text
 
 
-def _env(doc: _Document, table: object) -> tuple[tuple[str, str], ...]:
+def _env(doc: Document, table: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(table, dict):
         raise doc.type_error(("env",), "a table of strings", table)
     for key in table:
         if not key or "=" in key or "\0" in key:
-            what = f"{_show(key)} cannot be the name of an environment variable"
+            what = f"{show(key)} cannot be the name of an environment variable"
             raise doc.error(
                 ("env", key), "config-env-name", what, "a name is not empty and has no '=' or NUL", key=True
             )
@@ -338,7 +278,7 @@ _COUNTERPARTS = {"host": "addr", "ca": "client_ca", "addr": "host", "client_ca":
 _STDIO: dict[str, Literal["stdin", "stdout", "stderr"]] = {"stdin": "stdin", "stdout": "stdout", "stderr": "stderr"}
 
 
-def _file(doc: _Document, path: Path, entry: object) -> File:
+def _file(doc: Document, path: Path, entry: object) -> File:
     if not isinstance(entry, dict):
         raise doc.type_error(path, "a table", entry)
     if "kind" not in entry:
@@ -364,7 +304,7 @@ def _file(doc: _Document, path: Path, entry: object) -> File:
     return ConnectFile(_name(doc, path, entry, host), prot, host, port, _certificates(doc, path, entry, "ca", prot))
 
 
-def _name(doc: _Document, path: Path, entry: Mapping[str, object], default: str) -> str:
+def _name(doc: Document, path: Path, entry: Mapping[str, object], default: str) -> str:
     given = "name" in entry
     name = _text(doc, (*path, "name"), entry.get("name", default))
     if ":" in name:
@@ -376,10 +316,10 @@ def _name(doc: _Document, path: Path, entry: Mapping[str, object], default: str)
     return name
 
 
-def _host(doc: _Document, path: Path, value: object) -> str:
+def _host(doc: Document, path: Path, value: object) -> str:
     text = _text(doc, path, value)
     if not 0 < len(text) <= MAX_HOST_CHARS or not _is_graphic(text):
-        what = f"{_label(path)} is neither a host name nor an address: {_show(text)}"
+        what = f"{label(path)} is neither a host name nor an address: {show(text)}"
         raise doc.error(
             path, "config-value", what, f"1 to {MAX_HOST_CHARS} characters, no spaces; the port goes into `port`"
         )
@@ -387,7 +327,7 @@ def _host(doc: _Document, path: Path, value: object) -> str:
 
 
 def _certificates(
-    doc: _Document, entry_path: Path, entry: Mapping[str, object], key: str, prot: Protocol
+    doc: Document, entry_path: Path, entry: Mapping[str, object], key: str, prot: Protocol
 ) -> tuple[str, ...]:
     """The raw entries of ``ca`` or ``client_ca``. An empty array is refused: it could mean "none" as well as "any"."""
     if key not in entry:
@@ -398,7 +338,7 @@ def _certificates(
         raise doc.error(path, "config-value", what, f'use prot = "tls", or remove `{key}`', key=True)
     items = [(at, _text(doc, at, item)) for at, item in _items(doc, path, entry[key])]
     if not 1 <= len(items) <= MAX_CA_ENTRIES:
-        what = f"{_label(path)} has {len(items)} entries, not 1 to {MAX_CA_ENTRIES}"
+        what = f"{label(path)} has {len(items)} entries, not 1 to {MAX_CA_ENTRIES}"
         raise doc.error(path, "config-ca", what, f"list PEM certificates or paths of PEM files, or remove `{key}`")
     for at, item in items:
         problem = "" if 0 < len(item) <= MAX_PATH_CHARS and item.isprintable() else "is neither PEM nor a path"
@@ -406,11 +346,11 @@ def _certificates(
             problem = _pem_problem(item.encode())
         if problem:
             hint = "give a PEM certificate or the path of a PEM file"
-            raise doc.error(at, "config-ca", f"{_label(at)} {problem}", hint)
+            raise doc.error(at, "config-ca", f"{label(at)} {problem}", hint)
     return tuple(item for _, item in items)
 
 
-def _integer(doc: _Document, path: Path, value: object, wanted: str = "an integer") -> int:
+def _integer(doc: Document, path: Path, value: object, wanted: str = "an integer") -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise doc.type_error(path, wanted, value)
     return value
@@ -421,18 +361,18 @@ _UNIT = {None: 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SPAN = re.compile(r"(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)s)?(?:([0-9]{1,9})ms)?")
 
 
-def _bytes(doc: _Document, path: Path, value: object) -> int:
+def _bytes(doc: Document, path: Path, value: object) -> int:
     """Bytes from an integer or from text such as ``64KiB``."""
     if not isinstance(value, str):
         return _integer(doc, path, value, 'an integer (bytes) or a string such as "512 MiB"')
     match = _SIZE.fullmatch(value)
     if match is None:
         hint = 'write bytes as an integer, or text such as "512 MiB" with B, KiB, MiB or GiB'
-        raise doc.error(path, "config-value", f"{_label(path)} is not a size: {_show(value)}", hint)
+        raise doc.error(path, "config-value", f"{label(path)} is not a size: {show(value)}", hint)
     return int(match[1]) * _UNIT[match[2]]
 
 
-def _seconds(doc: _Document, path: Path, value: object) -> float:
+def _seconds(doc: Document, path: Path, value: object) -> float:
     """Seconds from a number or from text such as ``1h30m``."""
     if isinstance(value, float):
         return value
@@ -441,12 +381,12 @@ def _seconds(doc: _Document, path: Path, value: object) -> float:
     match = _SPAN.fullmatch(value)
     if match is None or not value:
         hint = 'write seconds as a number, or text such as "30s", "5m" or "1h30m"'
-        raise doc.error(path, "config-value", f"{_label(path)} is not a time span: {_show(value)}", hint)
+        raise doc.error(path, "config-value", f"{label(path)} is not a time span: {show(value)}", hint)
     hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
-_LIMITS: dict[str, tuple[str, Callable[[_Document, Path, object], float], tuple[float, float], str]] = {
+_LIMITS: dict[str, tuple[str, Callable[[Document, Path, object], float], tuple[float, float], str]] = {
     # key: field of Limits, how it is read, lowest and highest, the two in words
     "memory": ("memory_bytes", _bytes, (64 * KIB, 4 * GIB), "from 64 KiB to 4 GiB"),
     "filesystem": ("filesystem_bytes", _bytes, (0, 4 * GIB), "from 0 to 4 GiB"),
@@ -461,7 +401,7 @@ _LIMITS: dict[str, tuple[str, Callable[[_Document, Path, object], float], tuple[
 }
 
 
-def _limits(doc: _Document, table: object) -> Limits:
+def _limits(doc: Document, table: object) -> Limits:
     if not isinstance(table, dict):
         raise doc.type_error(("limits",), "a table", table)
     _check_keys(doc, ("limits",), table, tuple(_LIMITS), "[limits]")
@@ -474,30 +414,30 @@ def _limits(doc: _Document, table: object) -> Limits:
     return Limits(**found)
 
 
-def _check_range(doc: _Document, path: Path, number: float, bounds: tuple[float, float], words: str) -> None:
+def _check_range(doc: Document, path: Path, number: float, bounds: tuple[float, float], words: str) -> None:
     low, high = bounds
     if not low <= number <= high:  # so that NaN is out of any range
-        raise doc.error(path, "config-value", f"{_label(path)} is out of range: {number}", f"it must be {words}")
+        raise doc.error(path, "config-value", f"{label(path)} is out of range: {number}", f"it must be {words}")
 
 
-def _check_keys(doc: _Document, path: Path, table: Mapping[str, object], valid: tuple[str, ...], where: str) -> None:
+def _check_keys(doc: Document, path: Path, table: Mapping[str, object], valid: tuple[str, ...], where: str) -> None:
     for key in table:
         if key not in valid:
             hint = _nearest(key, valid, "keys")
             if _COUNTERPARTS.get(key) in valid:
                 hint = f'"{key}" belongs to the other kind of socket; did you mean "{_COUNTERPARTS[key]}"?'
-            what = f"unknown key {_show(key)}" + (f" in {where}" if where else "")
+            what = f"unknown key {show(key)}" + (f" in {where}" if where else "")
             raise doc.error((*path, key), "config-unknown-key", what, hint, key=True)
 
 
 def _nearest(word: str, valid: tuple[str, ...], plural: str) -> str:
-    near = difflib.get_close_matches(word[:_SHOWN_CHARS].lower(), valid, n=1)
+    near = difflib.get_close_matches(word[:SHOWN_CHARS].lower(), valid, n=1)
     return f'did you mean "{near[0]}"?' if near else f"valid {plural}: {', '.join(valid)}"
 
 
-def _required(doc: _Document, path: Path, entry: Mapping[str, object], key: str) -> object:
+def _required(doc: Document, path: Path, entry: Mapping[str, object], key: str) -> object:
     if key not in entry:
-        what = f'{_label(path)} has no "{key}"'
+        what = f'{label(path)} has no "{key}"'
         hint = f"give it a kind, one of: {', '.join(_FILE_KEYS)}"
         if key != "kind":
             what, hint = f'{what}, which kind "{entry["kind"]}" needs', f'add {key} = "..."'
@@ -505,23 +445,23 @@ def _required(doc: _Document, path: Path, entry: Mapping[str, object], key: str)
     return entry[key]
 
 
-def _choice(doc: _Document, path: Path, value: object, valid: tuple[str, ...]) -> str:
+def _choice(doc: Document, path: Path, value: object, valid: tuple[str, ...]) -> str:
     text = _text(doc, path, value)
     if text not in valid:
         hint = _nearest(text, valid, "values")
-        raise doc.error(path, "config-value", f"{_label(path)} cannot be {_show(text)}", hint)
+        raise doc.error(path, "config-value", f"{label(path)} cannot be {show(text)}", hint)
     return text
 
 
-def _text(doc: _Document, path: Path, value: object) -> str:
+def _text(doc: Document, path: Path, value: object) -> str:
     if not isinstance(value, str):
         raise doc.type_error(path, "a string", value)
     if "\0" in value:
-        raise doc.error(path, "config-value", f"{_label(path)} contains a NUL", "remove \\u0000")
+        raise doc.error(path, "config-value", f"{label(path)} contains a NUL", "remove \\u0000")
     return value
 
 
-def _items(doc: _Document, path: Path, value: object) -> Iterator[tuple[Path, object]]:
+def _items(doc: Document, path: Path, value: object) -> Iterator[tuple[Path, object]]:
     if not isinstance(value, list):
         wanted = "an array of tables, [[files]]" if path == ("files",) else "an array of strings"
         raise doc.type_error(path, wanted, value)
@@ -531,267 +471,3 @@ def _items(doc: _Document, path: Path, value: object) -> Iterator[tuple[Path, ob
 
 def _is_graphic(text: str) -> bool:
     return text.isprintable() and not any(char.isspace() for char in text)
-
-
-_SHOWN_CHARS = 60
-
-
-def _show(text: str) -> str:
-    """Quote foreign text for a message: short, and without control characters for the terminal."""
-    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:_SHOWN_CHARS])
-    return f'"{shown}{"..." if len(text) > _SHOWN_CHARS else ""}"'
-
-
-def _label(path: Path) -> str:
-    """A path for a message, as in ``files[0].port``."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{_show(part)[1:-1]}" for part in path)
-    return "".join(parts).removeprefix(".")
-
-
-def _describe(value: object) -> str:
-    match value:
-        case str():
-            return f"the string {_show(value)}"
-        case bool():
-            return f"the boolean {str(value).lower()}"
-        case int() | float():
-            return f"the number {value}"  # short, because the scanner bounds it
-        case list():
-            return "an array"
-        case dict():
-            return "a table"
-    return "a date or time"
-
-
-def _decode(text: bytes | str, source: str) -> str:
-    try:
-        data = text.encode() if isinstance(text, str) else text
-        if len(data) > MAX_CONFIG_BYTES:
-            what = f"{source}: {len(data)} bytes are more than {MAX_CONFIG_BYTES}"
-            raise ConfigError(what, code="config-too-large", hint="move data out of the configuration")
-        decoded = data.decode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{source}: not UTF-8: lone surrogate", code="config-encoding") from error
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode()
-        what = f"{source}:{_position(before, len(before))}: not UTF-8: byte 0x{data[error.start]:02x}"
-        raise ConfigError(what, code="config-encoding", hint="save the file as UTF-8") from error
-    if decoded.startswith("\ufeff"):
-        hint = "save the file as UTF-8 without one"
-        raise ConfigError(f"{source}:1:1: starts with a byte order mark", code="config-encoding", hint=hint)
-    return decoded.replace("\r\n", "\n")  # as tomllib does, so that offsets agree
-
-
-def _position(text: str, offset: int) -> str:
-    """``LINE:COLUMN``, both from 1, the column in characters."""
-    return f"{text.count(chr(10), 0, offset) + 1}:{offset - text.rfind(chr(10), 0, offset)}"
-
-
-_TOMLLIB_MESSAGE = re.compile(r"(.*) \(at (?:line ([0-9]+), column ([0-9]+)|end of document)\)", re.DOTALL)
-_EXCERPT_CHARS = 100
-_MESSAGE_CHARS = 200
-
-
-class _Document:
-    """A TOML document that knows where its keys and values stand.
-
-    tomllib gives no positions and puts no bound on nesting, number length or dotted keys (80 kB of ``a.a.a`` take it
-    minutes and gigabytes), so a `_Scanner` goes first for both. tomllib alone decides what the document means.
-    """
-
-    def __init__(self, text: str, source: str) -> None:
-        self._text = text
-        self._source = source
-        self._scanner = _Scanner(text)
-        try:
-            self._scanner.scan()
-            self.data: dict[str, Any] = tomllib.loads(text)
-        except _TooMuchError as error:
-            what, offset = error.args
-            hint = "no Enarx.toml needs that much; look for a missing quote or a stray bracket or dot"
-            raise ConfigError(
-                f"{source}:{_position(text, offset)}: {what}", code="config-too-large", hint=hint
-            ) from None
-        except (ValueError, RecursionError) as error:  # ValueError covers TOMLDecodeError
-            raise self._syntax_error(str(error)) from error
-
-    def error(self, path: Path, code: str, what: str, hint: str, *, key: bool = False) -> ConfigError:
-        """An error about the value at ``path``, or about its key."""
-        keys, values = self._scanner.keys, self._scanner.values
-        offset = (keys if key else values).get(path, keys.get(path, 0))  # a dotted key makes tables without a place
-        return ConfigError(f"{self._source}:{_position(self._text, offset)}: {what}", code=code, hint=hint)
-
-    def type_error(self, path: Path, wanted: str, value: object) -> ConfigError:
-        what = f"{_label(path)} must be {wanted}, not {_describe(value)}"
-        return self.error(path, "config-type", what, f"make it {wanted}")
-
-    def _syntax_error(self, message: str) -> ConfigError:
-        match = _TOMLLIB_MESSAGE.fullmatch(message)
-        where = _position(self._text, len(self._text.rstrip("\n")))
-        if match and match[2]:
-            where = f"{match[2]}:{match[3]}"
-        line, column = map(int, where.split(":"))
-        start = max(0, column - 1 - _EXCERPT_CHARS // 2)
-        excerpt = self._text.split("\n")[line - 1][start : start + _EXCERPT_CHARS]
-        excerpt = "".join(c if c.isprintable() else " " for c in excerpt)
-        what = (match[1] if match else message)[:_MESSAGE_CHARS]
-        what += f"\n    {excerpt}\n    {' ' * (column - 1 - start)}^"
-        hint = "the file must be TOML 1.0; text values need quotes"
-        return ConfigError(f"{self._source}:{where}: {what}", code="config-syntax", hint=hint)
-
-
-class _TooMuchError(Exception):
-    """The document exceeds a bound; args are what and offset."""
-
-
-class _NotTomlError(Exception):
-    """The scanner cannot go on; tomllib, which is stricter, will refuse the text at or before this point."""
-
-
-_BLANK = re.compile(r"[ \t]*")
-_BLANK_LINES = re.compile(r"[ \t\r\n]*")
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_BARE_VALUE = re.compile(r"[^\n,\]}#]+")
-_STRING_STOPS = {  # opening quotes: an escape to step over, or where the string ends (newline: it does not)
-    '"': re.compile(r'\\.|"|\n', re.DOTALL),
-    "'": re.compile(r"'|\n"),
-    '"""': re.compile(r'\\.|"{3,5}', re.DOTALL),
-    "'''": re.compile(r"'{3,5}"),
-}
-
-
-class _Scanner:
-    """Finds the offset of every key and value, in one pass, accepting a superset of TOML."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._arrays: dict[Path, int] = {}  # arrays of tables: how many so far
-        self.keys: dict[Path, int] = {}
-        self.values: dict[Path, int] = {}
-
-    def scan(self) -> None:
-        """Fill ``keys`` and ``values``, as far as the text is TOML. Raises `_TooMuchError`."""
-        try:
-            self._statements()
-        except _NotTomlError:
-            return
-
-    def _statements(self) -> None:
-        table: Path = ()
-        pos = self._gap(0)
-        while pos < len(self._text):
-            if self._text.startswith("[", pos):
-                table, pos = self._header(pos)
-            else:
-                pos = self._pair(pos, table)
-            pos = self._gap(pos)
-
-    def _header(self, start: int) -> tuple[Path, int]:
-        brackets = 2 if self._text.startswith("[[", start) else 1
-        parts, pos = self._key(start + brackets)
-        path: Path = ()
-        for index, part in enumerate(parts):
-            path += (part,)
-            self.keys.setdefault(path, start)
-            self._place(path, start)
-            if brackets == 2 and index == len(parts) - 1:
-                self._arrays[path] = self._arrays.get(path, 0) + 1
-            if path in self._arrays:
-                path += (self._arrays[path] - 1,)
-        self._place(path, start)
-        return path, self._expect("]" * brackets, pos)
-
-    def _pair(self, start: int, table: Path) -> int:
-        parts, pos = self._key(start)
-        for count in range(1, len(parts) + 1):
-            self.keys.setdefault(table + parts[:count], start)
-        pos = self._blank(self._expect("=", pos))
-        return self._value(pos, table + parts)
-
-    def _key(self, pos: int) -> tuple[tuple[str, ...], int]:
-        start = pos
-        parts: list[str] = []
-        while True:
-            pos = self._blank(pos)
-            if self._text.startswith(('"', "'"), pos):
-                end = self._string(pos)
-                parts.append(_unquote(self._text[pos:end]))
-            else:
-                match = _BARE_KEY.match(self._text, pos)
-                if match is None:
-                    raise _NotTomlError
-                end = match.end()
-                parts.append(match[0])
-            if len(parts) > MAX_DEPTH:
-                raise _TooMuchError(f"a key has more than {MAX_DEPTH} parts", start)
-            pos = self._blank(end)
-            if not self._text.startswith(".", pos):
-                return tuple(parts), pos
-            pos += 1
-
-    def _value(self, start: int, path: Path) -> int:
-        self._place(path, start)
-        text = self._text
-        if text.startswith(('"', "'"), start):
-            return self._string(start)
-        if text.startswith(("[", "{"), start):
-            close = "]" if text[start] == "[" else "}"
-            pos, index = self._gap(start + 1), 0
-            while not text.startswith(close, pos):
-                pos = self._gap(self._value(pos, (*path, index)) if close == "]" else self._pair(pos, path))
-                if not text.startswith(close, pos):
-                    pos = self._gap(self._expect(",", pos))
-                index += 1
-            return pos + 1
-        match = _BARE_VALUE.match(text, start)
-        if match is None:
-            raise _NotTomlError
-        if len(match[0].rstrip()) > MAX_SCALAR_CHARS:
-            raise _TooMuchError(f"a value without quotes is longer than {MAX_SCALAR_CHARS} characters", start)
-        return match.end()
-
-    def _place(self, path: Path, offset: int) -> None:
-        if len(path) > MAX_DEPTH:
-            raise _TooMuchError(f"nested more than {MAX_DEPTH} deep", offset)
-        if len(self.values) >= MAX_VALUES:
-            raise _TooMuchError(f"more than {MAX_VALUES} values", offset)
-        self.values.setdefault(path, offset)
-
-    def _string(self, start: int) -> int:
-        quote = self._text[start]
-        opening = quote * 3 if self._text.startswith(quote * 3, start) else quote
-        for match in _STRING_STOPS[opening].finditer(self._text, start + len(opening)):
-            if match[0].startswith(quote):
-                return match.end()
-            if match[0] == "\n":
-                break
-        raise _NotTomlError
-
-    def _expect(self, token: str, pos: int) -> int:
-        if not self._text.startswith(token, pos):
-            raise _NotTomlError
-        return pos + len(token)
-
-    def _blank(self, pos: int) -> int:
-        match = _BLANK.match(self._text, pos)
-        return match.end() if match else pos
-
-    def _gap(self, pos: int) -> int:
-        """Step over white space, newlines and comments."""
-        while True:
-            match = _BLANK_LINES.match(self._text, pos)
-            pos = match.end() if match else pos
-            if not self._text.startswith("#", pos):
-                return pos
-            newline = self._text.find("\n", pos)
-            pos = len(self._text) if newline < 0 else newline
-
-
-def _unquote(token: str) -> str:
-    """The key that a quoted token stands for; tomllib knows the escapes."""
-    if "\\" not in token:
-        return token[1:-1]
-    try:
-        return str(tomllib.loads(f"key = {token}")["key"])
-    except tomllib.TOMLDecodeError as error:
-        raise _NotTomlError from error

@@ -122,18 +122,25 @@ def parse_fields(kind: Type, payload: bytes) -> dict[str, Any]:
     if len(payload) > MAX_JSON and kind not in (Type.LAUNCH, Type.EXIT):
         raise _bad(f"{kind.name} payload of {len(payload)} bytes is too long")
     try:
-        value = json.loads(payload)
+        value: Any = json.loads(payload)
     except (ValueError, RecursionError):
         raise _bad(f"{kind.name} payload is not JSON") from None
     if not isinstance(value, dict) or value.keys() != schema.keys():
         raise _bad(f"{kind.name} must have exactly the fields {sorted(schema)}")
     for name, (wanted, bound) in schema.items():
-        item: Any = value[name]
-        if type(item) is not wanted:
+        size = _measure(value[name], wanted)
+        if size is None:
             raise _bad(f"{kind.name}.{name} must be {wanted.__name__}")
-        if not 0 <= (item if wanted is int else len(item)) <= bound:
+        if not 0 <= size <= bound:
             raise _bad(f"{kind.name}.{name} is out of range")
     return value
+
+
+def _measure(item: Any, wanted: type) -> int | None:
+    """What a schema bounds: the value of a number, the length of anything else; None for another type."""
+    if type(item) is not wanted:  # not isinstance: a bool is an int
+        return None
+    return item if isinstance(item, int) else len(item) if isinstance(item, str | list | dict) else None
 
 
 def encode(kind: Type, ident: int = 0, payload: bytes | memoryview = b"", *, fd: bool = False) -> bytes:

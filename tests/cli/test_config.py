@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from enarx.cli import config as command
-from enarx.config import TEMPLATE, Config, parse
+from enarx.cli.config import TEMPLATE
+from enarx.config import Config, parse
 from enarx.errors import ConfigError
 
 

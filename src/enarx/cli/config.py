@@ -9,6 +9,58 @@ from pathlib import Path
 from enarx.errors import ConfigError
 
 FILE_NAME = "Enarx.toml"
+TEMPLATE = """\
+## Configuration of a workload that runs in an Enarx Keep.
+##
+## Lines that start with two hash signs explain; remove "# " from the others to use them.
+
+## Arguments of the workload, from argv[1] on. argv[0] is always "main.wasm".
+# args = ["--verbose", "input"]
+
+## The Steward that attests the Keep and issues its certificate. Without one the Keep signs its own.
+# steward = "https://attest.example.com"
+
+## Environment variables. The workload gets these, FD_COUNT and FD_NAMES, and none of the host's.
+# [env]
+# GREETING = "hello"
+
+## Limits, here with their defaults. Sizes take B, KiB, MiB or GiB. There is no deadline unless one is set.
+# [limits]
+# memory = "1 GiB"
+# filesystem = "256 MiB"
+# descriptors = 1024
+# module = 100000000
+# deadline = "24h"
+
+## File descriptors, in order from 0. Kinds: null, stdin, stdout, stderr, listen, connect.
+[[files]]
+kind = "stdin"
+
+[[files]]
+kind = "stdout"
+
+[[files]]
+kind = "stderr"
+
+## A listening socket. prot is "tls" (the default, it ends inside the Keep) or "tcp".
+## With client_ca, clients must show a certificate from one of these authorities.
+# [[files]]
+# kind = "listen"
+# name = "LISTEN"
+# prot = "tls"
+# addr = "::"
+# port = 12345
+# client_ca = ["clients.pem"]
+
+## A connected socket. With ca, only these authorities are trusted for the server's certificate.
+# [[files]]
+# kind = "connect"
+# name = "CONNECT"
+# prot = "tls"
+# host = "localhost"
+# port = 23456
+# ca = ["server-ca.pem"]
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,8 +80,6 @@ def run(args: argparse.Namespace) -> int:
 
     Raises `ConfigError`: ``config-exists``, or ``config-write`` when the directory does not take the file.
     """
-    from enarx.config import TEMPLATE  # noqa: PLC0415 - `enarx --help` does without it
-
     exists = ConfigError(
         f'"{FILE_NAME}" does already exist.', code="config-exists", hint="edit it, or move it away to start afresh"
     )

@@ -19,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from enarx.cli import config, demo, run  # noqa: PLC0415 - only argparse is imported with this module
+    from enarx.cli import config, demo, run
 
     parser = _Parser(
         prog="enarx",
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _hide_workload_arguments(arguments: list[str]) -> list[str]:
     if arguments[:1] == ["run"]:
-        from enarx.cli.run import separate  # noqa: PLC0415
+        from enarx.cli.run import separate
 
         return separate(arguments)
     return arguments

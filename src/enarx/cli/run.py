@@ -30,7 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "not be started, 2 for wrong usage, 124 when a limit ended it, 134 when it trapped, 128+N after signal N.",
     )
     parser.add_argument("module", metavar="MODULE", help="the WebAssembly module (.wasm)")
-    parser.add_argument("arguments", metavar="ARG", nargs="*", help="arguments for the workload, after those in Enarx.toml")
+    parser.add_argument(
+        "arguments", metavar="ARG", nargs="*", help="arguments for the workload, after those in Enarx.toml"
+    )
     parser.add_argument(
         "--wasmcfgfile", metavar="FILE", default=os.environ.get("ENARX_WASMCFGFILE"),
         help="the workload's Enarx.toml (default: $ENARX_WASMCFGFILE; without one it gets stdin, stdout and stderr)",
@@ -85,18 +87,20 @@ def separate(arguments: list[str]) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     """Run the workload and return its exit status."""
     started = time.monotonic()
-    from enarx.host.process import KeepProcess  # noqa: PLC0415
+    from enarx.host.process import KeepProcess
 
     if args.backend != "process":
         raise UsageError(
-            f'Keep backend identifier "{args.backend}" is unknown.', code="backend-unknown", hint="this version has `process`"
+            f'Keep backend identifier "{args.backend}" is unknown.',
+            code="backend-unknown",
+            hint="this version has `process`",
         )
     keep = KeepProcess()  # first, so that it starts up while we read
     spawned = time.monotonic()
     try:
-        from enarx.host.cache import DiskCache, default_directory  # noqa: PLC0415
-        from enarx.host.launch import Host  # noqa: PLC0415
-        from enarx.host.load import load_package, path_of  # noqa: PLC0415
+        from enarx.host.cache import DiskCache, default_directory
+        from enarx.host.launch import Host
+        from enarx.host.load import load_package, path_of
 
         package = load_package(
             module=path_of(args.module), config=path_of(args.wasmcfgfile) if args.wasmcfgfile else None,
@@ -119,10 +123,14 @@ def run(args: argparse.Namespace) -> int:
         if cache is not None and cache.reason:
             _log(f"compiled code is not cached: {cache.reason}")
     if args.timings:
-        steps = [("host: arguments and imports", spawned), ("host: package read", ready), ("host: all", time.monotonic())]
+        steps = [
+            ("host: arguments and imports", spawned),
+            ("host: package read", ready),
+            ("host: all", time.monotonic()),
+        ]
         _show_timings(ending, [(name, (when - started) * 1000) for name, when in steps])
     if ending.message:
-        from enarx.cli.main import show_error  # noqa: PLC0415
+        from enarx.cli.main import show_error
 
         show_error(EnarxError(ending.message, code=ending.code, hint=ending.hint))
     return ending.status

@@ -26,9 +26,7 @@ def path_of(text: str) -> Path:
     return Path(text)
 
 
-def load_package(
-    *, module: Path, config: Path | None, directories: Sequence[str], env: Sequence[str]
-) -> Package:
+def load_package(*, module: Path, config: Path | None, directories: Sequence[str], env: Sequence[str]) -> Package:
     """Read everything. Raises ConfigError, HostError or UsageError."""
     objects: list[tuple[str, str, bytes | bytearray | memoryview]] = []
     if config is not None:
@@ -54,7 +52,7 @@ def _read(path: Path, failure: str, limit: int) -> bytes:
 
 def _config(path: Path) -> list[tuple[str, str, bytes]]:
     """The config, and the CA files that it names, relative to it."""
-    from enarx.config import MAX_CONFIG_BYTES, MAX_PEM_BYTES, parse  # noqa: PLC0415
+    from enarx.config import MAX_CONFIG_BYTES, MAX_PEM_BYTES, parse
 
     try:
         text = _read(path, "failed to open package config at", MAX_CONFIG_BYTES)
@@ -88,8 +86,8 @@ def _directory(text: str) -> tuple[str, str, memoryview]:
 
 def archive(root: Path) -> memoryview:
     """The tree below ``root`` as a tar archive (links as links; other kinds of file left out). Raises HostError."""
-    import io  # noqa: PLC0415
-    import tarfile  # noqa: PLC0415
+    import io
+    import tarfile
 
     buffer = io.BytesIO()
     try:
@@ -116,7 +114,7 @@ def _add_below(tar: tarfile.TarFile, buffer: IO[bytes], directory: Path, prefix:
             tar.addfile(info)
         else:
             info.type, info.linkname = b"0", ""
-            with open(entry.path, "rb") as file:  # noqa: PTH123 - a path from scandir
+            with open(entry.path, "rb") as file:
                 info.size = os.fstat(file.fileno()).st_size
                 tar.addfile(info, file)
         if buffer.tell() > MAX_DIRECTORY_BYTES:

@@ -26,7 +26,7 @@ _BOOT: Final = "import sys; sys.path[:0] = sys.argv[1:]; from enarx.keep.main im
 
 
 def code_directories() -> list[str]:
-    """The directories that a Keep's own code is imported from: ours, wasmtime's and cryptography's. Raises HostError."""
+    """The directories of a Keep's own code: ours, wasmtime's and cryptography's. Raises HostError."""
     directories: list[str] = []
     for package in ("enarx", "wasmtime", "cryptography", "cffi"):
         spec = find_spec(package)
@@ -64,7 +64,7 @@ class KeepProcess:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         high = fcntl.fcntl(link, fcntl.F_DUPFD_CLOEXEC, 10)  # clear of the numbers that are assigned below
         try:
-            actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
+            actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
             actions.append((os.POSIX_SPAWN_DUP2, high, LINK_FD))
             actions += [(os.POSIX_SPAWN_CLOSE, number) for number in _inheritable() if number > LINK_FD]
             python = sys.executable

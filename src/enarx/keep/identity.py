@@ -25,12 +25,12 @@ def self_signed(now: datetime) -> Identity:
     ``now`` is timezone-aware. CN=localhost, a random 16-byte serial, 365 days, KeyUsage digitalSignature and
     keyEncipherment, CA=false, EKU serverAuth and clientAuth; SAN localhost, 127.0.0.1 and ::1.
     """
-    from ipaddress import ip_address  # noqa: PLC0415 - only a Keep with TLS pays for these imports
+    from ipaddress import ip_address
 
-    from cryptography import x509  # noqa: PLC0415
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -60,8 +60,6 @@ def self_signed(now: datetime) -> Identity:
         .sign(key, hashes.SHA256())
     )
     return Identity(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
         certificate.public_bytes(serialization.Encoding.PEM),
     )

@@ -1,4 +1,4 @@
-"""The main thread's event loop: the link, TLS handshakes and the deadline, while the workload runs in its own thread."""
+"""The main thread's event loop: link, TLS handshakes and deadline, while the workload runs in a thread of its own."""
 
 from __future__ import annotations
 
@@ -42,16 +42,20 @@ class Loop:
         """Make ``run`` return."""
         self._stopped = True
 
+    def running(self) -> bool:
+        """Whether ``stop`` has not been called."""
+        return not self._stopped
+
     def run(self) -> None:
         """Serve callbacks until ``stop``."""
-        while not self._stopped:
+        while self.running():
             next_timer = min((when for when, _ in self._timers.values()), default=None)
             timeout = None if next_timer is None else max(0.0, next_timer - time.monotonic())
             for key, _ in self._selector.select(timeout):
-                key.data()
-                if self._stopped:
-                    return
+                if self.running():
+                    key.data()
             now = time.monotonic()
             for name, (when, callback) in list(self._timers.items()):
-                if when <= now and self._timers.pop(name, None):
+                if when <= now and name in self._timers and self.running():  # an earlier callback may have changed both
+                    del self._timers[name]
                     callback()

@@ -26,7 +26,7 @@ from enarx.wire import Type, encode_fields
 
 if TYPE_CHECKING:
     from enarx.keep.loop import Loop
-    from enarx.keep.runtime import Outcome
+    from enarx.keep.runtime import Outcome, Runtime
     from enarx.keep.wasi.context import Context
 
 LINK_FD: Final = 3
@@ -71,7 +71,7 @@ class Keep:
 
     def live(self) -> int:
         """Everything. Returns the process's exit status; the workload's own goes to the host in EXIT."""
-        from enarx.keep.runtime import EXIT_FAILED, Outcome  # noqa: PLC0415 - see _prepare
+        from enarx.keep.runtime import EXIT_FAILED, Outcome
 
         try:
             outcome = self._run()
@@ -112,13 +112,13 @@ class Keep:
         """Import what every workload needs; meanwhile the host is sending it."""
         import enarx.keep.loop
         import enarx.keep.wasi.openfile
-        import enarx.keep.wasi.stdio  # noqa: F401, PLC0415
+        import enarx.keep.wasi.stdio  # noqa: F401
 
     def _workload(self, launch: Launch) -> Outcome:
-        from enarx.keep.cache import CodeCache  # noqa: PLC0415
-        from enarx.keep.loop import Loop  # noqa: PLC0415
-        from enarx.keep.runtime import Runtime  # noqa: PLC0415
-        from enarx.keep.world import World  # noqa: PLC0415
+        from enarx.keep.cache import CodeCache
+        from enarx.keep.loop import Loop
+        from enarx.keep.runtime import Runtime
+        from enarx.keep.world import World
 
         config = launch.config
         self._loop = Loop()
@@ -143,7 +143,7 @@ class Keep:
 
     def _supervise(self, runtime: Runtime, module: Any, done: int, config: Config) -> Outcome:
         """Run the workload in its own thread and serve the link until it ends, is stopped, or hits a limit."""
-        from enarx.keep.engine import THREAD_STACK  # noqa: PLC0415
+        from enarx.keep.engine import THREAD_STACK
 
         assert self._loop is not None  # noqa: S101 - set by _workload
         assert self._context is not None  # noqa: S101
@@ -194,7 +194,7 @@ _STOPPED = EnarxError("the workload was stopped", code="stopped")
 
 
 def _outcome_of(error: EnarxError) -> Outcome:
-    from enarx.keep.runtime import EXIT_STOPPED, Outcome  # noqa: PLC0415
+    from enarx.keep.runtime import EXIT_STOPPED, Outcome
 
     return Outcome(EXIT_STOPPED, error.code, error.message) if error is _STOPPED else Outcome.of_error(error)
 

@@ -2,8 +2,8 @@
 
 The filter allows by list. Anything else fails with EPERM, except ``clone3``, which fails with ENOSYS so that libc
 falls back to ``clone``, whose flags can be checked: threads yes, processes no. ``ioctl`` is limited to asking how
-many bytes wait on a socket and whether something is a terminal, and to making a socket block or not. ``socket`` is not on the list at all: streams come
-from the host, over the link.
+many bytes wait on a socket and whether something is a terminal, and to making a socket block or not. ``socket`` is
+not on the list at all: streams come from the host, over the link.
 
 Source: Linux seccomp(2), the classic BPF of <linux/filter.h>, and the syscall tables of x86_64 and aarch64.
 """

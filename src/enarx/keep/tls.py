@@ -84,9 +84,7 @@ def _private_file(data: bytes) -> Iterator[str]:
 def start_server(context: ssl.SSLContext, sock: socket.socket) -> ssl.SSLSocket:
     """Put server-side TLS on a connected socket. The handshake is the caller's, step by step."""
     sock.setblocking(False)
-    return context.wrap_socket(
-        sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-    )
+    return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
 
 
 def connect(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSocket:
@@ -97,9 +95,7 @@ def connect(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLS
     deadline = time.monotonic() + HANDSHAKE_SECONDS
     sock.settimeout(HANDSHAKE_SECONDS)
     try:
-        tls = context.wrap_socket(
-            sock, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False
-        )
+        tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False)
         tls.settimeout(max(0.001, deadline - time.monotonic()))
         tls.do_handshake()
     except ssl.SSLCertVerificationError as error:
@@ -109,5 +105,7 @@ def connect(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLS
             hint="name its CA under `ca` in the [[files]] entry, and connect by a name that the certificate has",
         ) from error
     except (OSError, ValueError) as error:
-        raise StreamError(f"failed to connect to endpoint: no TLS 1.3 with {host}: {error}", code="connect-tls") from error
+        raise StreamError(
+            f"failed to connect to endpoint: no TLS 1.3 with {host}: {error}", code="connect-tls"
+        ) from error
     return tls

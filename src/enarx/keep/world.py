@@ -44,8 +44,8 @@ class World:
         self._tls: dict[ListenFile | ConnectFile, ssl.SSLContext] = {}
         if not any(file.prot is Protocol.TLS for file in files):
             return
-        from enarx.keep.identity import self_signed  # noqa: PLC0415
-        from enarx.keep.tls import client_context, server_context  # noqa: PLC0415
+        from enarx.keep.identity import self_signed
+        from enarx.keep.tls import client_context, server_context
 
         identity = self_signed(datetime.now(UTC))
         for file in files:
@@ -66,8 +66,8 @@ class World:
 
     def _listen(self, file: ListenFile) -> Descriptor:
         """A TLS listener starts non-blocking and a plain one blocking, as in Enarx."""
-        from enarx.keep.accept import CONNECTIONS, ConnectionQueue  # noqa: PLC0415
-        from enarx.keep.wasi.stream import Listener  # noqa: PLC0415
+        from enarx.keep.accept import CONNECTIONS, ConnectionQueue
+        from enarx.keep.wasi.stream import Listener
 
         tls = self._tls.get(file)
         number = 0  # the queue is used only once connections come, which is after it is known
@@ -79,13 +79,13 @@ class World:
         return Listener(queue, self.context.interrupt.wait, nonblocking=tls is not None)
 
     def _connect(self, file: ConnectFile) -> Descriptor:
-        from enarx.keep.wasi.stream import Stream, TlsStream  # noqa: PLC0415
+        from enarx.keep.wasi.stream import Stream, TlsStream
 
         sock = self._streams.connect(file.host, file.port)
         tls = self._tls.get(file)
         if tls is None:
             return Stream(sock)
-        from enarx.keep.tls import connect  # noqa: PLC0415
+        from enarx.keep.tls import connect
 
         return TlsStream(connect(tls, sock, file.host))
 
@@ -93,7 +93,7 @@ class World:
         """The in-memory file system: one tree for each directory that the workload was given."""
         fs = FileSystem(self._launch.config.limits.filesystem_bytes, time.time_ns)
         for path, archive in self._launch.layers:
-            from enarx.keep.layer import unpack  # noqa: PLC0415
+            from enarx.keep.layer import unpack
 
             root = fs.new_root()
             unpack(archive, fs, root)

@@ -168,7 +168,7 @@ class TlsStream(Stream):
         if not self._peeked:
             if not peek:
                 try:
-                    return self._tls.read(len(view), view)  # type: ignore[arg-type,return-value]
+                    return self._tls.read(len(view), view)  # type: ignore[return-value]
                 except ssl.SSLZeroReturnError:
                     return 0
             try:
