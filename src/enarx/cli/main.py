@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(
         prog="enarx",
-        description="Run a WebAssembly workload in a Keep on a machine that you need not trust.",
+        description="Run WebAssembly workloads in Keeps.",
         epilog="`enarx COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"enarx {__version__}")
@@ -63,8 +63,9 @@ def show_error(error: EnarxError) -> None:
     """Print an error: what happened, why, what to do, and its code."""
     lines = [f"Error: {error.message}"]
     cause = error.__cause__
-    if cause is not None and str(cause) and str(cause) not in error.message:
-        lines += ["", "Caused by:", f"    {cause}"]
+    reason = cause.strerror if isinstance(cause, OSError) else str(cause or "")
+    if reason and reason not in error.message:
+        lines += ["", "Caused by:", f"    {reason}"]
     if error.hint:
         lines += ["", f"Hint: {error.hint}"]
     lines.append(f"Code: {error.code}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from enarx.errors import HostError, LinkError, StreamError
+from enarx.errors import HostError, LinkError, StreamError, UsageError
 from enarx.host import streams
 from enarx.host.cache import DiskCache
 from enarx.wire import HEADER, MAX_PAYLOAD, Decoder, Frame, Type, encode, encode_fields
@@ -96,6 +96,7 @@ class Host:
 
     def run(self, package: Package) -> Ending:
         """Launch ``package`` and serve it to its end. Raises HostError or LinkError when the Keep breaks."""
+        launch = self._encode_launch(package)
         wake_read, wake_write = socket.socketpair()
         wake_read.setblocking(False)
         wake_write.setblocking(False)
@@ -103,7 +104,7 @@ class Host:
             try:
                 self._selector.register(wake_read, selectors.EVENT_READ, lambda: wake_read.recv(4096))
                 self._selector.register(self._link, selectors.EVENT_READ, self._readable)
-                sender = threading.Thread(target=self._launch, args=(package,), daemon=True)
+                sender = threading.Thread(target=self._launch, args=(launch, package), daemon=True)
                 sender.start()  # the Keep may talk, or break, while we are still sending
                 return self._serve()
             finally:
@@ -111,17 +112,26 @@ class Host:
                 wake_read.close()
                 wake_write.close()
 
-    def _launch(self, package: Package) -> None:
-        key = self._cache.key.hex() if self._cache else ""
-        with contextlib.suppress(OSError, LinkError):  # the serving side hears of it too, and says more
-            self._send(
-                encode_fields(
-                    Type.LAUNCH, args=list(package.args), env=[list(pair) for pair in package.env],
-                    objects=[(kind, name, len(data)) for kind, name, data in package.objects], cache_key=key,
-                    sandbox="require" if package.require_sandbox else "try",
-                    engine="checked" if package.checked_calls else "fast",
-                )
-            )  # fmt: skip
+    def _encode_launch(self, package: Package) -> bytes:
+        try:
+            return encode_fields(
+                Type.LAUNCH,
+                args=list(package.args),
+                env=[list(pair) for pair in package.env],
+                objects=[(kind, name, len(data)) for kind, name, data in package.objects],
+                cache_key=self._cache.key.hex() if self._cache else "",
+                sandbox="require" if package.require_sandbox else "try",
+                engine="checked" if package.checked_calls else "fast",
+            )
+        except (ValueError, LinkError) as error:
+            raise UsageError(
+                "the workload's arguments and environment are too long",
+                hint=f"at most 4096 of each, {MAX_PAYLOAD} bytes together; put larger data into files (--dir)",
+            ) from error
+
+    def _launch(self, launch: bytes, package: Package) -> None:
+        with contextlib.suppress(OSError):  # the serving side hears of it too, and says more
+            self._send(launch)
             for _, _, data in package.objects:
                 self._send_blob(data)
 

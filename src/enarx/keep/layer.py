@@ -45,6 +45,8 @@ def _add(tar: tarfile.TarFile, member: tarfile.TarInfo, fs: FileSystem, root: Di
     if member.isdir():
         fs.create_directory(parent, name)
     elif member.issym():
+        if not 0 < len(member.linkname.encode()) <= MAX_PATH:
+            raise _bad(f"entry {member.name!r} is a link to nothing")
         fs.create_symlink(parent, name, member.linkname)
     elif member.isreg() and not member.issparse():
         fs.charge(member.size)  # before reading, so that a size that lies costs nothing

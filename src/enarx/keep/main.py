@@ -33,6 +33,12 @@ LINK_FD: Final = 3
 STOP_SECONDS: Final = 0.04
 """How long a workload that was told to stop has to leave its host call and close its streams, in seconds."""
 
+CLOSE_SECONDS: Final = 2.0
+"""How long the streams of a workload that has ended may take to say goodbye to their peers, in seconds."""
+
+MAX_TEXT: Final = 4096
+"""Characters of a message that reach the host."""
+
 
 @dataclass(slots=True)
 class Timings:
@@ -79,14 +85,18 @@ class Keep:
             outcome = _outcome_of(error)
         except Exception as error:  # noqa: BLE001 - the last handler: the host must hear of it, without a traceback
             outcome = Outcome(
-                EXIT_FAILED, "keep-internal", f"the Keep failed: {type(error).__name__}: {error}"[:4096],
+                EXIT_FAILED, "keep-internal", f"the Keep failed: {type(error).__name__}: {error}",
                 "this is a fault of the Keep, not of the workload; please report it",
             )  # fmt: skip
         with contextlib.suppress(LinkError):
             self._status()
             self.link.send(
                 encode_fields(
-                    Type.EXIT, status=outcome.status, code=outcome.code, message=outcome.message, hint=outcome.hint
+                    Type.EXIT,
+                    status=outcome.status,
+                    code=outcome.code[:64],
+                    message=outcome.message[:MAX_TEXT],
+                    hint=outcome.hint[:MAX_TEXT],
                 )
             )
             return 0
@@ -124,12 +134,14 @@ class Keep:
         self._loop = Loop()
         world = World(launch, self.link, self._loop)
         self._context = world.context
-        self._timings.mark("streams open")
+        self._timings.mark("identity")
         if self._sandbox:
             self._sandbox.finish()
             if launch.require_sandbox:
                 self._sandbox.require()
             self._timings.mark("sandbox, second half")
+        world.open()
+        self._timings.mark("streams open")
         done = os.eventfd(0, os.EFD_CLOEXEC)
         runtime = Runtime(
             world.context, config.limits.memory_bytes, lambda: os.eventfd_write(done, 1), checked=launch.checked_calls
@@ -152,7 +164,7 @@ class Keep:
 
         def work() -> None:
             outcome = runtime.run(module)
-            context.table.close_all()
+            context.table.close_all(CLOSE_SECONDS)
             ended.append(outcome)
             os.eventfd_write(done, 1)
 

@@ -27,6 +27,8 @@ EXIT_STOPPED: Final = 143
 """Exit status when the workload was told to stop; the host reports the signal that it got instead."""
 MAX_FRAMES: Final = 32
 """Frames of a wasm backtrace that are shown."""
+MAX_NAME: Final = 200
+"""Characters of a function's name that are shown."""
 MAX_MESSAGE: Final = 4096
 """Characters of an engine's message that are shown."""
 
@@ -179,7 +181,8 @@ def _describe(trap: wasmtime.Trap) -> str:
     lines = [f"the workload trapped: {name}", "wasm backtrace:"]
     frames = trap.frames
     for index, frame in enumerate(frames[:MAX_FRAMES]):
-        lines.append(f"  {index}: {frame.module_offset:#8x} - {frame.func_name or f'function {frame.func_index}'}")
+        function = (frame.func_name or f"function {frame.func_index}")[:MAX_NAME]
+        lines.append(f"  {index}: {frame.module_offset:#8x} - {function}")
     if len(frames) > MAX_FRAMES:
         lines.append(f"  ... and {len(frames) - MAX_FRAMES} more")
     return "\n".join(lines)

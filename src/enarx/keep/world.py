@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from enarx.config import ConnectFile, ListenFile, NullFile, Protocol, StdioFile, environment, pem_of
@@ -18,9 +19,10 @@ from enarx.keep.workload import Launch
 
 
 class World:
-    """The surroundings of one workload, in ``context``. Making it opens every stream that the config names.
+    """The surroundings of one workload, in ``context``.
 
-    Raises StreamError, ConfigError, LimitError, LinkError or WorkloadError.
+    Making it imports and reads what the Keep's own image has (code, trust anchors); ``open`` needs nothing of that
+    any more, and is for after the sandbox has taken it away: it is where bytes from strangers come in.
     """
 
     def __init__(self, launch: Launch, streams: Streams, loop: Loop) -> None:
@@ -33,17 +35,27 @@ class World:
         # FD_COUNT and FD_NAMES describe the config; a program that has none sees nothing but what it was given.
         pairs = [*(environment(config) if launch.configured else ()), *launch.env]
         self.context.environment = [f"{name}={value}".encode() for name, value in pairs]
-        self._make_tls()
-        for file in config.files:
+        self._tls: dict[ListenFile | ConnectFile, ssl.SSLContext] = {}
+        files = [file for file in config.files if isinstance(file, ListenFile | ConnectFile)]
+        if files:
+            import enarx.keep.accept
+            import enarx.keep.wasi.stream
+        if launch.layers:
+            import enarx.keep.layer  # noqa: F401
+        if any(file.prot is Protocol.TLS for file in files):
+            self._make_tls(files)
+
+    def open(self) -> None:
+        """Open every stream and directory, in the order of the config.
+
+        Raises StreamError, LimitError, LinkError or WorkloadError.
+        """
+        for file in self._launch.config.files:
             self.context.table.add(self._open(file))
         self._files()
 
-    def _make_tls(self) -> None:
-        """An identity and TLS contexts, if any stream speaks TLS: their modules cost a tenth of a second to import."""
-        files = [file for file in self._launch.config.files if isinstance(file, ListenFile | ConnectFile)]
-        self._tls: dict[ListenFile | ConnectFile, ssl.SSLContext] = {}
-        if not any(file.prot is Protocol.TLS for file in files):
-            return
+    def _make_tls(self, files: Sequence[ListenFile | ConnectFile]) -> None:
+        """An identity and TLS contexts: their modules cost a tenth of a second to import. Raises ConfigError."""
         from enarx.keep.identity import self_signed
         from enarx.keep.tls import client_context, server_context
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno as host_errno
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -200,9 +201,10 @@ class DescriptorTable:
         """Whether a directory that was open at the start comes after ``fd``."""
         return any(number > fd and descriptor.preopen is not None for number, descriptor in self._open.items())
 
-    def close_all(self) -> None:
-        """Close everything, politely, when the workload has ended."""
-        while self._open:
+    def close_all(self, seconds: float) -> None:
+        """Close everything, politely, when the workload has ended; what is left after ``seconds`` is let go."""
+        deadline = time.monotonic() + seconds
+        while self._open and time.monotonic() < deadline:
             _, descriptor = self._open.popitem()
             with contextlib.suppress(OSError, WasiError):
                 descriptor.close()
