@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,21 @@ def require_tool() -> Callable[[str, str], Path]:
 def vectors() -> Path:
     """The directory of published evidence: ``ENARX_VECTORS``, else ``../shared/vectors`` beside the tree."""
     return support.vectors_directory()
+
+
+@pytest.fixture
+def keep_tls_env() -> Iterator[None]:
+    """OpenSSL configured as in a Keep, whose process has the Keep's own openssl.cnf from its first instruction.
+
+    The tests' process has started without, so the file is loaded as OpenSSL itself loads it, and unloaded afterwards.
+    """
+    import _ssl
+
+    library = ctypes.CDLL(_ssl.__file__)  # finds the names of the libcrypto that it is linked to
+    path = support.ROOT / "src" / "enarx" / "keep" / "openssl.cnf"
+    assert library.CONF_modules_load_file(str(path).encode(), None, ctypes.c_ulong(0)) == 1
+    yield
+    library.CONF_modules_unload(0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

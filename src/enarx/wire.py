@@ -31,7 +31,7 @@ FLAG_FD: Final = 1
 MAX_PAYLOAD: Final = 1 << 20
 """Longest payload of one frame, in bytes. Longer objects travel as a sequence of BLOB frames."""
 MAX_JSON: Final = 1 << 16
-"""Longest JSON payload, in bytes; LAUNCH and EXIT, which carry argument lists and messages, included."""
+"""Longest JSON payload, in bytes; LAUNCH and EXIT, which carry arguments and messages, may fill a frame."""
 MAX_PENDING_FDS: Final = 64
 """File descriptors received ahead of the frames that own them."""
 MAX_OBJECTS: Final = 64
@@ -122,7 +122,7 @@ def parse_fields(kind: Type, payload: bytes) -> dict[str, Any]:
     if len(payload) > MAX_JSON and kind not in (Type.LAUNCH, Type.EXIT):
         raise _bad(f"{kind.name} payload of {len(payload)} bytes is too long")
     try:
-        value: Any = json.loads(payload)
+        value: Any = json.loads(payload.decode())
     except (ValueError, RecursionError):
         raise _bad(f"{kind.name} payload is not JSON") from None
     if not isinstance(value, dict) or value.keys() != schema.keys():

@@ -66,7 +66,7 @@ kind = "stderr"
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register ``config init``; the parsed arguments carry `run`."""
     config = subparsers.add_parser("config", help="work with Enarx.toml", description="Work with Enarx.toml.")
-    commands = config.add_subparsers(dest="config_command", metavar="COMMAND", required=True)
+    commands = config.add_subparsers(dest="config_command", metavar="COMMAND", required=True, prog=config.prog)
     init = commands.add_parser(
         "init",
         help="write a commented Enarx.toml into the current directory",

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from enarx import __version__
-from enarx.errors import EnarxError, UsageError
+from enarx.errors import EnarxError, HostError, UsageError
 
 
 class _Parser(argparse.ArgumentParser):
     """Raises UsageError instead of printing and exiting, so that all errors look the same."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)  # a later option must not change what a script means
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(message, hint=f"see `{self.prog} --help`")
@@ -27,19 +32,39 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`enarx COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"enarx {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_Parser,
+        prog=parser.prog,  # argparse would format a usage line to find it, and import shutil and its codecs for that
+    )  # fmt: skip
     for module in (run, config, demo):
         module.add_parser(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0, the workload's own, 2 for usage, or an error's."""
+    """Run one command. Returns the exit status: 0, the workload's own, 2 for usage, or an error's.
+
+    Without ``argv`` the command line is this process's own, which ends here: to take the interpreter apart first would
+    cost as much time as to start it.
+    """
+    _open_standard_streams()
+    status = _run(list(sys.argv[1:] if argv is None else argv))
+    if argv is None:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        arguments = list(sys.argv[1:] if argv is None else argv)
-        parsed = _parser().parse_args(_hide_workload_arguments(arguments))
+        own, workloads = _separate(arguments)
+        parsed = _parser().parse_args(own)
+        if workloads:
+            parsed.arguments = workloads
         status: int = parsed.run(parsed)
-        sys.stdout.flush()
+        _flush()
     except EnarxError as error:
         show_error(error)
         return error.exit_status
@@ -51,12 +76,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _hide_workload_arguments(arguments: list[str]) -> list[str]:
+def _open_standard_streams() -> None:
+    """Put /dev/null where a standard stream was closed, or the next file, or link to a Keep, would get its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HostError("standard output cannot be written", code="stdout") from error
+
+
+def _separate(arguments: list[str]) -> tuple[list[str], list[str]]:
     if arguments[:1] == ["run"]:
         from enarx.cli.run import separate
 
         return separate(arguments)
-    return arguments
+    return arguments, []
 
 
 def show_error(error: EnarxError) -> None:

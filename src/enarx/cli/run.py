@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 from enarx.errors import EnarxError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from enarx.host.launch import Ending
 
 _FLAGS: Final = ("--timings", "--verbose", "--require-sandbox", "--checked-calls", "--no-cache", "--help", "-h")
@@ -57,31 +55,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
-def separate(arguments: list[str]) -> list[str]:
-    """Put ``--`` before the workload's arguments: everything from the first argument after MODULE that is not ours.
+def separate(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Our own arguments, and the workload's: from the first one after MODULE that is not ours, or after ``--``.
 
-    ``arguments`` begins with ``run``. A workload argument that looks like one of our options needs ``--`` before it.
+    ``arguments`` begins with ``run``. argparse never sees the workload's, of which it would take some for its own.
     """
     index, seen_module = 1, False
     while index < len(arguments):
         argument = arguments[index]
-        name = argument.partition("=")[0]
         if argument == "--":
-            if not seen_module:
-                return arguments
-            return [*arguments[:index], "--", *arguments[index + 1 :]]
-        if name in _OPTIONS:
+            end = index if seen_module else index + 2  # before MODULE, it says that MODULE begins with a dash
+            return arguments[:end], arguments[index + 1 if seen_module else end :]
+        if argument.partition("=")[0] in _OPTIONS:
             index += 1 if "=" in argument else 2
         elif argument in _FLAGS:
             index += 1
-        elif not seen_module and not argument.startswith("-"):
+        elif seen_module:
+            return arguments[:index], arguments[index:]
+        elif argument.startswith("-"):
+            break  # an option that we do not have: argparse says so
+        else:
             seen_module = True
             index += 1
-        elif not seen_module:
-            return arguments  # an option that we do not have: argparse says so
-        else:
-            return [*arguments[:index], "--", *arguments[index:]]
-    return arguments
+    return arguments, []
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,9 +105,10 @@ def run(args: argparse.Namespace) -> int:
         package.args = args.arguments
         package.require_sandbox = args.require_sandbox
         package.checked_calls = args.checked_calls
-        directory: Path = path_of(args.cache_dir) if args.cache_dir else default_directory()
+        directory = path_of(args.cache_dir) if args.cache_dir else default_directory()
         cache = None if args.no_cache else DiskCache(directory)
     except BaseException:
+        keep.link.close()
         keep.kill()
         keep.wait()
         raise

@@ -16,32 +16,40 @@ from typing import Final
 KEY_BYTES: Final = 32
 MAX_CACHE_BYTES: Final = 2 << 30
 """Size of all entries at which the least recently used are removed, in bytes."""
+MAX_ENTRY_BYTES: Final = 1 << 30
+"""Largest entry, in bytes."""
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def default_directory() -> Path:
-    """``$ENARX_CACHE_DIR``, or ``enarx/code`` in the user's cache directory."""
+def default_directory() -> Path | None:
+    """``$ENARX_CACHE_DIR``, or ``enarx/code`` in the user's cache directory. None for a user without a home."""
     chosen = os.environ.get("ENARX_CACHE_DIR")
     if chosen:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "enarx" / "code"
+    try:
+        return Path(base).expanduser() / "enarx" / "code"
+    except RuntimeError:
+        return None
 
 
 class DiskCache:
     """Entries by name. ``reason`` says why nothing is cached, if so."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path | None) -> None:
         self.reason = ""
         self.key = b""
+        if directory is None:
+            self.reason = "you have no home directory; name one with --cache-dir"
+            return
+        self._directory = directory
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             info = directory.stat()
             if info.st_uid != os.getuid() or info.st_mode & 0o077:
                 raise PermissionError(f"{directory} must belong to you, with mode 0700")
             self.key = self._load_key()
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             self.reason = str(error)
 
     def _load_key(self) -> bytes:
@@ -78,6 +86,8 @@ class DiskCache:
             return None
         path = self._directory / name
         try:
+            if path.stat().st_size > MAX_ENTRY_BYTES:
+                return None
             data = path.read_bytes()
             os.utime(path)
         except OSError:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
-import os
+import hashlib
 import selectors
 import signal
 import socket
@@ -15,8 +14,9 @@ from typing import Any, Final, Protocol
 
 from enarx.errors import HostError, LinkError, StreamError, UsageError
 from enarx.host import streams
-from enarx.host.cache import DiskCache
-from enarx.wire import HEADER, MAX_PAYLOAD, Decoder, Frame, Type, encode, encode_fields
+from enarx.host.cache import MAX_ENTRY_BYTES, DiskCache
+from enarx.host.outbox import Outbox
+from enarx.wire import HEADER, MAX_PAYLOAD, Decoder, Frame, Type, encode_fields
 
 STOP_SECONDS: Final = 0.06
 """How long a Keep has to end a workload that was told to stop, in seconds; then its process is killed."""
@@ -24,8 +24,10 @@ MAX_LISTENERS: Final = 256
 """Listening sockets of one Keep."""
 MAX_CONNECTING: Final = 16
 """Connections of one Keep that are being made at once."""
-MAX_BLOB: Final = 1 << 30
-"""Largest cache entry that a Keep may store, in bytes."""
+MAX_CREDIT: Final = 1 << 16
+"""Connections that a Keep may have let in and not received."""
+MAX_TIMINGS: Final = 64
+"""Steps of start-up that are kept."""
 _READ: Final = HEADER.size + MAX_PAYLOAD
 
 
@@ -58,8 +60,8 @@ class Ending:
     code: str = ""
     message: str = ""
     hint: str = ""
-    sandbox: dict[str, Any] = field(default_factory=dict)
-    timings: list[Any] = field(default_factory=list)
+    sandbox: dict[str, str] = field(default_factory=dict)
+    timings: list[tuple[str, float]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -86,12 +88,12 @@ class Host:
         self._decoder = Decoder()
         self._selector = selectors.DefaultSelector()
         self._listeners: dict[int, _Listener] = {}
-        self._connecting = 0
-        self._send_lock = threading.Lock()
+        self._connecting = threading.BoundedSemaphore(MAX_CONNECTING)
+        self._outbox = Outbox(self._link)
         self._blob: _Blob | None = None
         self._ending: Ending | None = None
-        self._sandbox: dict[str, Any] = {}
-        self._timings: list[Any] = []
+        self._sandbox: dict[str, str] = {}
+        self._timings: list[tuple[str, float]] = []
         self._signal = 0
 
     def run(self, package: Package) -> Ending:
@@ -104,8 +106,8 @@ class Host:
             try:
                 self._selector.register(wake_read, selectors.EVENT_READ, lambda: wake_read.recv(4096))
                 self._selector.register(self._link, selectors.EVENT_READ, self._readable)
-                sender = threading.Thread(target=self._launch, args=(launch, package), daemon=True)
-                sender.start()  # the Keep may talk, or break, while we are still sending
+                self._outbox.start()
+                self._outbox.put(launch, blobs=[data for _, _, data in package.objects])
                 return self._serve()
             finally:
                 self._close()
@@ -119,7 +121,7 @@ class Host:
                 args=list(package.args),
                 env=[list(pair) for pair in package.env],
                 objects=[(kind, name, len(data)) for kind, name, data in package.objects],
-                cache_key=self._cache.key.hex() if self._cache else "",
+                cache_key=self._cache_key(package).hex(),
                 sandbox="require" if package.require_sandbox else "try",
                 engine="checked" if package.checked_calls else "fast",
             )
@@ -129,19 +131,22 @@ class Host:
                 hint=f"at most 4096 of each, {MAX_PAYLOAD} bytes together; put larger data into files (--dir)",
             ) from error
 
-    def _launch(self, launch: bytes, package: Package) -> None:
-        with contextlib.suppress(OSError):  # the serving side hears of it too, and says more
-            self._send(launch)
-            for _, _, data in package.objects:
-                self._send_blob(data)
+    def _cache_key(self, package: Package) -> bytes:
+        """A key for this package's compiled code alone: a Keep that is broken into cannot seal code for another."""
+        if not self._cache or not self._cache.key:
+            return b""
+        key = hashlib.blake2b(key=self._cache.key, digest_size=32, person=b"enarx-module")
+        for kind, _, data in package.objects:
+            if kind == "module":
+                key.update(data)
+        return key.digest()
 
     def _serve(self) -> Ending:
         told = False
         while self._ending is None:
             if self._signal and not told:
                 told = True
-                with contextlib.suppress(OSError):
-                    self._send(encode_fields(Type.STOP, reason=signal.Signals(self._signal).name))
+                self._outbox.put(encode_fields(Type.STOP, reason=signal.Signals(self._signal).name))
             for key, _ in self._selector.select():
                 key.data()
         return self._finish()
@@ -168,21 +173,12 @@ class Host:
             listener.sock.close()
         self._selector.close()
         self._decoder.close()
+        with contextlib.suppress(OSError):
+            self._link.shutdown(socket.SHUT_RDWR)
+        self._outbox.close()
         self._link.close()
         self._keep.kill()
         self._keep.wait()
-
-    def _send(self, data: bytes, fd: int = -1) -> None:
-        with self._send_lock:
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd >= 0 else []
-            sent = self._link.sendmsg([data], ancillary)
-            if sent < len(data):
-                self._link.sendall(memoryview(data)[sent:])
-
-    def _send_blob(self, data: bytes | bytearray | memoryview) -> None:
-        view = memoryview(data)
-        for start in range(0, len(view), MAX_PAYLOAD):
-            self._send(encode(Type.BLOB, 0, view[start : start + MAX_PAYLOAD]))
 
     def _readable(self) -> None:
         try:
@@ -228,14 +224,11 @@ class Host:
         except StreamError as error:
             self._failed(frame.id, error)
             return
-        try:
-            self._send(encode_fields(Type.OPENED, frame.id, fd=True, name=""), fd)
-        finally:
-            os.close(fd)
+        self._outbox.put(encode_fields(Type.OPENED, frame.id, fd=True, name=""), fd)
 
     def _failed(self, ident: int, error: StreamError) -> None:
         message, hint = error.message[:4096], error.hint[:4096]
-        self._send(encode_fields(Type.FAILED, ident, code=error.code, message=message, hint=hint))
+        self._outbox.put(encode_fields(Type.FAILED, ident, code=error.code, message=message, hint=hint))
 
     def _listen(self, frame: Frame) -> None:
         fields = frame.fields()
@@ -249,23 +242,24 @@ class Host:
         self._listeners[frame.id] = _Listener(sock)
         host, port = sock.getsockname()[:2]
         self._log(f"listening on [{host}]:{port}" if ":" in host else f"listening on {host}:{port}")
-        self._send(encode_fields(Type.OPENED, frame.id, name=str(port)))
+        self._outbox.put(encode_fields(Type.OPENED, frame.id, name=str(port)))
 
     def _credit(self, frame: Frame) -> None:
+        count = frame.fields()["count"]
         listener = self._listeners.get(frame.id)
-        if listener is not None:
-            if not listener.credit:
-                self._selector.register(listener.sock, selectors.EVENT_READ, lambda: self._accept(frame.id, listener))
-            listener.credit = min(listener.credit + frame.fields()["count"], 1 << 16)
+        if listener is None or not count:
+            return
+        if not listener.credit:
+            self._selector.register(listener.sock, selectors.EVENT_READ, lambda: self._accept(frame.id, listener))
+        listener.credit = min(listener.credit + count, MAX_CREDIT)
 
     def _accept(self, ident: int, listener: _Listener) -> None:
         try:
             sock, address = listener.sock.accept()
         except OSError:
             return
-        with sock:
-            streams.no_delay(sock)
-            self._send(encode_fields(Type.INCOMING, ident, fd=True, peer=str(address[0])[:256]), sock.fileno())
+        streams.no_delay(sock)
+        self._outbox.put(encode_fields(Type.INCOMING, ident, fd=True, peer=str(address[0])[:256]), sock.detach())
         listener.credit -= 1
         if not listener.credit:
             self._selector.unregister(listener.sock)
@@ -273,23 +267,20 @@ class Host:
     def _connect(self, frame: Frame) -> None:
         """Connect in a thread: the Keep waits, but signals and other streams must not."""
         fields = frame.fields()
-        if self._connecting >= MAX_CONNECTING:
+        if not self._connecting.acquire(blocking=False):
             self._failed(frame.id, StreamError("too many connections are being made", code="connect-failed"))
             return
-        self._connecting += 1
 
         def work() -> None:
-            try:
-                with contextlib.suppress(OSError):
-                    try:
-                        sock = streams.connect(fields["host"], fields["port"])
-                    except StreamError as error:
-                        self._failed(frame.id, error)
-                        return
-                    with sock:
-                        self._send(encode_fields(Type.OPENED, frame.id, fd=True, name=""), sock.fileno())
-            finally:
-                self._connecting -= 1
+            with contextlib.suppress(LinkError):  # of no use to a Keep that reads nothing
+                try:
+                    sock = streams.connect(fields["host"], fields["port"])
+                except StreamError as error:
+                    self._failed(frame.id, error)
+                else:
+                    self._outbox.put(encode_fields(Type.OPENED, frame.id, fd=True, name=""), sock.detach())
+                finally:
+                    self._connecting.release()
 
         threading.Thread(target=work, daemon=True).start()
 
@@ -304,13 +295,11 @@ class Host:
     def _cache_get(self, frame: Frame) -> None:
         name = frame.fields()["name"]
         entry = self._cache.get(name) if self._cache else None
-        self._send(encode_fields(Type.CACHED, frame.id, size=len(entry or b"")))
-        if entry:
-            self._send_blob(entry)
+        self._outbox.put(encode_fields(Type.CACHED, frame.id, size=len(entry or b"")), blobs=[entry] if entry else [])
 
     def _cache_put(self, frame: Frame) -> None:
         fields = frame.fields()
-        if not 0 < fields["size"] <= MAX_BLOB:
+        if not 0 < fields["size"] <= MAX_ENTRY_BYTES:
             raise LinkError("the Keep announced a cache entry that is too large", code="link-frame")
         self._blob = _Blob(fields["name"], fields["size"], bytearray())
 
@@ -326,12 +315,30 @@ class Host:
 
     def _status(self, frame: Frame) -> None:
         fields = frame.fields()
-        self._sandbox = fields["sandbox"]
-        self._timings += fields["timings"][:64]
+        if not all(isinstance(result, str) for result in fields["sandbox"].values()):
+            raise LinkError("malformed frame: STATUS.sandbox must hold text", code="link-frame")
+        self._sandbox = {_printable(layer): _printable(result) for layer, result in fields["sandbox"].items()}
+        self._timings = (self._timings + [_step(item) for item in fields["timings"]])[:MAX_TIMINGS]
 
     def _exit(self, frame: Frame) -> None:
         fields = frame.fields()
-        self._ending = Ending(fields["status"], fields["code"], fields["message"], fields["hint"])
+        code, message, hint = (_printable(fields[name]) for name in ("code", "message", "hint"))
+        self._ending = Ending(fields["status"], code, message, hint)
+
+
+def _step(item: Any) -> tuple[str, float]:
+    """One of STATUS.timings: what was done, and when, in milliseconds."""
+    if not isinstance(item, list) or [type(part) for part in item] not in ([str, float], [str, int]):
+        raise LinkError("malformed frame: STATUS.timings must hold pairs of text and number", code="link-frame")
+    try:
+        return _printable(item[0]), float(item[1])
+    except OverflowError:
+        raise LinkError("malformed frame: STATUS.timings is out of range", code="link-frame") from None
+
+
+def _printable(text: str) -> str:
+    """Text from the Keep, for a terminal: anything that could be a control sequence is replaced."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 @contextlib.contextmanager

@@ -92,7 +92,9 @@ def archive(root: Path) -> memoryview:
     buffer = io.BytesIO()
     try:
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            _add_below(tar, buffer, root, "")
+            pending = [(root, "")]  # not by recursion: directories nest deeper than calls may
+            while pending:
+                pending += _add_directory(tar, buffer, *pending.pop())
     except OSError as error:
         raise HostError(
             f"--dir: {error.filename or root} cannot be read: {error.strerror}", code="file-unreadable"
@@ -100,7 +102,9 @@ def archive(root: Path) -> memoryview:
     return buffer.getbuffer()
 
 
-def _add_below(tar: tarfile.TarFile, buffer: IO[bytes], directory: Path, prefix: str) -> None:
+def _add_directory(tar: tarfile.TarFile, buffer: IO[bytes], directory: Path, prefix: str) -> list[tuple[Path, str]]:
+    """Add what is in ``directory``; the directories in it are still to be filled."""
+    below = []
     for entry in sorted(os.scandir(directory), key=lambda item: item.name):
         info = tar.gettarinfo(entry.path, prefix + entry.name)
         if info is None or not (info.isdir() or info.issym() or info.isreg() or info.islnk()):
@@ -108,14 +112,23 @@ def _add_below(tar: tarfile.TarFile, buffer: IO[bytes], directory: Path, prefix:
         info.uid = info.gid = 0
         info.uname = info.gname = ""
         if info.isdir():
-            tar.addfile(info)
-            _add_below(tar, buffer, Path(entry.path), prefix + entry.name + "/")
-        elif info.issym():
+            below.append((Path(entry.path), prefix + entry.name + "/"))
+        if info.isdir() or info.issym():
             tar.addfile(info)
         else:
             info.type, info.linkname = b"0", ""
             with open(entry.path, "rb") as file:
                 info.size = os.fstat(file.fileno()).st_size
+                _check_room(buffer.tell() + info.size)
                 tar.addfile(info, file)
-        if buffer.tell() > MAX_DIRECTORY_BYTES:
-            raise HostError("--dir: the directory is too large", code="file-too-large")
+        _check_room(buffer.tell())
+    return below
+
+
+def _check_room(size: int) -> None:
+    if size > MAX_DIRECTORY_BYTES:
+        raise HostError(
+            f"--dir: the directory is larger than {MAX_DIRECTORY_BYTES} bytes",
+            code="file-too-large",
+            hint="give the workload fewer files",
+        )

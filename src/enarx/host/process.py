@@ -21,8 +21,9 @@ LINK_FD: Final = 3
 """The descriptor at which a Keep finds its link."""
 
 # -I and -S keep the environment, the user's site directory and every .pth file out; only the directories named on the
-# command line are searched. That is the whole code of a Keep.
-_BOOT: Final = "import sys; sys.path[:0] = sys.argv[1:]; from enarx.keep.main import main; main()"
+# command line are searched. That is the whole code of a Keep. Nothing of what it imports is garbage, so the collector
+# waits until the workload starts.
+_BOOT: Final = "import gc, sys; gc.disable(); sys.path[:0] = sys.argv[1:]; from enarx.keep.main import main; main()"
 
 
 def code_directories() -> list[str]:
@@ -86,7 +87,10 @@ class KeepProcess:
     def wait(self) -> int:
         """Wait for the process and return its status as ``os.waitstatus_to_exitcode`` gives it."""
         if self._status is None:
-            _, status = os.waitpid(self.pid, 0)
+            try:
+                _, status = os.waitpid(self.pid, 0)
+            except ChildProcessError:  # SIGCHLD is ignored, so the kernel has kept no status
+                status = 0
             self._status = os.waitstatus_to_exitcode(status)
         return self._status
 

@@ -34,8 +34,8 @@ def listen(addr: str, port: int) -> socket.socket:
             addr, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = _bound(family, kind, proto, address)
-    except OSError as error:
-        if addr == "::" and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+    except (OSError, UnicodeError) as error:
+        if addr == "::" and isinstance(error, OSError) and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             return listen("0.0.0.0", port)  # noqa: S104 - a machine without IPv6; the config asked for all addresses
         raise StreamError(
             f"failed to setup listening socket on {_endpoint(addr, port)}: {_reason(error)}",
@@ -90,9 +90,10 @@ def _reason(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
-def _listen_hint(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
+def _listen_hint(error: Exception) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EADDRINUSE:
         return "the port is in use: choose another `port` in Enarx.toml, or stop the program that has it"
-    if error.errno in (errno.EACCES, errno.EPERM):
+    if number in (errno.EACCES, errno.EPERM):
         return "ports below 1024 need privileges: choose another `port` in Enarx.toml"
     return "check `addr` and `port` in Enarx.toml"

@@ -62,7 +62,12 @@ class ConnectionQueue:
         else:
             if len(self._handshakes) >= HANDSHAKES:
                 self._give_up(next(iter(self._handshakes)))
-            tls = start_server(self._tls, sock)
+            try:
+                tls = start_server(self._tls, sock)
+            except (OSError, ValueError):  # the client is gone already
+                sock.close()
+                self._credit(1)
+                return
             self._handshakes[tls] = None
             self._loop.call_later(tls, HANDSHAKE_SECONDS, lambda: self._give_up(tls))
             self._step(tls)

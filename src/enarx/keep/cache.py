@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from typing import Final
 
-from enarx.errors import StreamError
+from enarx.errors import LinkError, StreamError
 from enarx.keep.engine import engine_identity
 from enarx.keep.link import Link
 from enarx.wire import Type, encode_fields
@@ -49,7 +49,9 @@ class CodeCache:
             frame = self._link.call(Type.CACHE_GET, name=name)
             frame.close()
             size = frame.fields()["size"] if frame.type == Type.CACHED else 0
-            if not SEAL < size <= MAX_ENTRY:
+            if size > MAX_ENTRY:
+                raise LinkError("the host announced a cache entry that is too large", code="link-frame")
+            if not size:
                 return None
             entry = self._link.receive_blob(size)
             seal = bytes(entry[:SEAL])

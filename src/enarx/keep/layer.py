@@ -16,6 +16,8 @@ from enarx.keep.wasi.tree import Directory, FileSystem
 
 MAX_ENTRIES: Final = 1_000_000
 """Most entries of one archive."""
+END: Final = bytes(2 * tarfile.BLOCKSIZE)
+"""What an archive ends with."""
 NANOSECONDS: Final = 1_000_000_000
 
 
@@ -27,7 +29,10 @@ def unpack(archive: bytes | bytearray, fs: FileSystem, root: Directory) -> None:
                 if count >= MAX_ENTRIES:
                     raise _bad("it has too many entries")
                 _add(tar, member, fs, root)
-    except (tarfile.TarError, ValueError, EOFError, OverflowError, WasiError) as error:
+            # tarfile takes a header that it cannot read for the end, and the entries behind it would be missing.
+            if not archive.startswith(END, tar.offset):
+                raise _bad("it is damaged or cut short")
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError, WasiError) as error:
         raise _bad(str(error)) from error
 
 

@@ -7,6 +7,7 @@ trusted either; TLS inside it is the workload's protection.
 from __future__ import annotations
 
 import array
+import os
 import socket
 import threading
 from collections import deque
@@ -73,7 +74,7 @@ class Link:
     def _read(self) -> None:
         """Wait for bytes from the host and decode what is complete."""
         try:
-            data, ancillary, flags, _ = self._socket.recvmsg(_READ, _FD_BYTES)
+            data, ancillary, flags, _ = self._socket.recvmsg(_READ, _FD_BYTES, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
             raise LinkError("the link failed", code="link-closed") from error
         fds = array.array("i")
@@ -96,6 +97,10 @@ class Link:
     def dispatch(self) -> None:
         """For the event loop, when the link is readable: handle every frame that has come."""
         self._read()
+        self.handle_received()
+
+    def handle_received(self) -> None:
+        """Handle what has come behind an answer: no readiness of the socket will tell of it again."""
         while self._frames:
             self._handle(self._frames.popleft())
 
@@ -106,7 +111,7 @@ class Link:
                 frame.fields()
                 listener = self._listeners.get(frame.id)
                 if listener is not None and frame.fd >= 0:  # it may have been closed meanwhile
-                    listener(_socket(frame))
+                    listener(_stream(frame.take_fd()))
             elif frame.type == Type.STOP:
                 frame.fields()
                 self._on_stop()
@@ -157,13 +162,16 @@ class Link:
         return _needs_fd(self.call(Type.STDIO, name=name))
 
     def connect(self, host: str, port: int) -> socket.socket:
-        return socket.socket(fileno=_needs_fd(self.call(Type.CONNECT, host=host, port=port)))
+        return _stream(_needs_fd(self.call(Type.CONNECT, host=host, port=port)))
 
     def listen(self, addr: str, port: int, on_connection: OnConnection) -> int:
         ident = self._next_id  # known before the answer: the first connection may come right behind it
         self._listeners[ident] = on_connection
         frame = self.call(Type.LISTEN, addr=addr, port=port)
         frame.close()
+        if frame.type != Type.OPENED:
+            raise LinkError("the host answered LISTEN with something else", code="link-frame")
+        frame.fields()
         return ident
 
     def credit(self, listener: int, count: int) -> None:
@@ -174,8 +182,17 @@ class Link:
         self.send(encode_fields(Type.CLOSE, listener))
 
 
-def _socket(frame: Frame) -> socket.socket:
-    return socket.socket(fileno=frame.take_fd())
+def _stream(fd: int) -> socket.socket:
+    """The socket that the host sent. Raises LinkError for a descriptor that is no stream socket."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise LinkError("the host sent a stream that is not a socket", code="link-frame") from None
+    if sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise LinkError("the host sent a socket that is not a stream", code="link-frame")
+    return sock
 
 
 def _needs_fd(frame: Frame) -> int:

@@ -52,7 +52,8 @@ class Loop:
             next_timer = min((when for when, _ in self._timers.values()), default=None)
             timeout = None if next_timer is None else max(0.0, next_timer - time.monotonic())
             for key, _ in self._selector.select(timeout):
-                if self.running():
+                # An earlier callback may have closed what this event is about, and its number may be another's now.
+                if self.running() and self._selector.get_map().get(key.fd) is key:
                     key.data()
             now = time.monotonic()
             for name, (when, callback) in list(self._timers.items()):

@@ -8,6 +8,7 @@ host call, cannot hold the process.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import selectors
 import socket
@@ -168,9 +169,12 @@ class Keep:
             ended.append(outcome)
             os.eventfd_write(done, 1)
 
+        gc.freeze()  # what has been imported stays
+        gc.enable()
         threading.stack_size(THREAD_STACK)
         threading.Thread(target=work, name="workload", daemon=True).start()
         loop.watch(self.link, selectors.EVENT_READ, self.link.dispatch)
+        self.link.handle_received()
         loop.watch(_Fd(done), selectors.EVENT_READ, loop.stop)
         deadline = config.limits.deadline_seconds
         if deadline is not None:

@@ -25,8 +25,8 @@ EXIT_TRAP: Final = 134
 """Exit status when the workload trapped: what a shell shows for an aborted process."""
 EXIT_STOPPED: Final = 143
 """Exit status when the workload was told to stop; the host reports the signal that it got instead."""
-MAX_FRAMES: Final = 32
-"""Frames of a wasm backtrace that are shown."""
+UNKNOWN_OFFSET: Final = (1 << 64) - 1
+"""What the engine gives for the frame in which the stack overflowed."""
 MAX_NAME: Final = 200
 """Characters of a function's name that are shown."""
 MAX_MESSAGE: Final = 4096
@@ -110,6 +110,11 @@ class Runtime:
 
     def run(self, module: wasmtime.Module) -> Outcome:
         """Instantiate and call the entry function. Never raises; call it on the workload's own thread."""
+        outcome = self._run(module)
+        # The engine only refuses the memory; what the workload made of that is not how it ended.
+        return Outcome.of_error(self.memory_error()) if self._limit_hit else outcome
+
+    def _run(self, module: wasmtime.Module) -> Outcome:
         try:
             linker = wasmtime.Linker(self._engine)
             self._binder.bind(linker, self._functions, self._context.memory, self._fail)
@@ -132,8 +137,6 @@ class Runtime:
             return _exited(cause.code)
         if isinstance(cause, WorkloadStopped):
             return Outcome(EXIT_STOPPED, "stopped", "the workload was stopped")
-        if self._limit_hit:
-            return Outcome.of_error(self.memory_error())
         if isinstance(cause, EnarxError):
             return Outcome.of_error(cause)
         if isinstance(cause, wasmtime.Trap):
@@ -179,12 +182,10 @@ def _describe(trap: wasmtime.Trap) -> str:
     code = trap.trap_code
     name = code.name.lower().replace("_", " ") if code else "host call failed"
     lines = [f"the workload trapped: {name}", "wasm backtrace:"]
-    frames = trap.frames
-    for index, frame in enumerate(frames[:MAX_FRAMES]):
+    for index, frame in enumerate(trap.frames):  # the innermost 20: the engine keeps no more
+        offset = "-" if frame.module_offset == UNKNOWN_OFFSET else f"{frame.module_offset:#x}"
         function = (frame.func_name or f"function {frame.func_index}")[:MAX_NAME]
-        lines.append(f"  {index}: {frame.module_offset:#8x} - {function}")
-    if len(frames) > MAX_FRAMES:
-        lines.append(f"  ... and {len(frames) - MAX_FRAMES} more")
+        lines.append(f"  {index}: {offset:>8} - {function}")
     return "\n".join(lines)
 
 

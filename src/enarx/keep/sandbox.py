@@ -60,7 +60,7 @@ class Sandbox:
     def _apply(self, name: str, action: Callable[[], None]) -> None:
         try:
             action()
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, ValueError) as error:
             self.report[name] = f"not applied: {error}"
         else:
             self.report[name] = APPLIED
@@ -113,7 +113,6 @@ class Sandbox:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         files = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def _unshare(self, flags: int) -> None:
         self._call(self._libc.unshare(ctypes.c_int(flags)), "unshare")
@@ -150,7 +149,7 @@ class Sandbox:
         self._call(self._libc.capset(header, struct.pack("6I", *[0] * 6)), "capset")
 
     def _seccomp(self) -> None:
-        code = program(self._machine)
+        code = program(self._machine, os.getpid())
         buffer = ctypes.create_string_buffer(code, len(code))
         fprog = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
         pointer = ctypes.create_string_buffer(fprog, len(fprog))

@@ -8,6 +8,7 @@ this file, which the Keep's process has in OPENSSL_CONF from its first instructi
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - ssl encodes host names with it, when there is no file left to import it from
 import os
 import socket
 import ssl
@@ -82,7 +83,11 @@ def _private_file(data: bytes) -> Iterator[str]:
 
 
 def start_server(context: ssl.SSLContext, sock: socket.socket) -> ssl.SSLSocket:
-    """Put server-side TLS on a connected socket. The handshake is the caller's, step by step."""
+    """Put server-side TLS on a connected socket. The handshake is the caller's, step by step.
+
+    Raises OSError when the client has gone already.
+    """
+    sock.getpeername()  # what wrap_socket raises for it comes after it has taken the descriptor, which is then lost
     sock.setblocking(False)
     return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
 
@@ -94,18 +99,27 @@ def connect(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLS
     """
     deadline = time.monotonic() + HANDSHAKE_SECONDS
     sock.settimeout(HANDSHAKE_SECONDS)
+    owner = sock  # of the descriptor
     try:
-        tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+        host.encode("idna")  # as wrap_socket will, but by then it has taken the descriptor, which is then lost
+        owner = tls = context.wrap_socket(
+            sock, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
         tls.settimeout(max(0.001, deadline - time.monotonic()))
         tls.do_handshake()
     except ssl.SSLCertVerificationError as error:
+        owner.close()
         raise StreamError(
             f"failed to connect to endpoint: the certificate of {host} is not trusted: {error.verify_message}",
             code="connect-untrusted",
             hint="name its CA under `ca` in the [[files]] entry, and connect by a name that the certificate has",
         ) from error
     except (OSError, ValueError) as error:
+        owner.close()
+        reason = error.reason.replace("_", " ").lower() if isinstance(error, ssl.SSLError) and error.reason else error
         raise StreamError(
-            f"failed to connect to endpoint: no TLS 1.3 with {host}: {error}", code="connect-tls"
+            f"failed to connect to endpoint: no TLS 1.3 with {host}: {reason}",
+            code="connect-tls",
+            hint='check that the server speaks TLS 1.3 on this port; for plain TCP say prot = "tcp"',
         ) from error
     return tls

@@ -42,6 +42,11 @@ class Launch:
         return bool(self.objects) and self.objects[0][0] == "config"
 
 
+def encode_text(text: str) -> bytes:
+    """The bytes that the host's command line had: UTF-8, or anything else in surrogates (PEP 383)."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def receive_launch(link: Link) -> Launch:
     """The LAUNCH frame. Raises LinkError unless it is the first frame and well-formed."""
     frame = link.receive()
@@ -53,6 +58,8 @@ def receive_launch(link: Link) -> Launch:
         key = bytes.fromhex(fields["cache_key"])
     except ValueError:
         raise _malformed() from None
+    if fields["sandbox"] not in ("require", "try") or fields["engine"] not in ("checked", "fast"):
+        raise _malformed()
     return Launch(
         args=list(_strings(fields["args"])),
         env=[(name, value) for name, value in map(_pair, fields["env"])],
@@ -125,6 +132,10 @@ def _strings(items: list[Any]) -> Iterator[str]:
     for item in items:
         if not isinstance(item, str) or "\0" in item:
             raise _malformed()
+        try:
+            encode_text(item)
+        except UnicodeEncodeError:
+            raise _malformed() from None
         yield item
 
 

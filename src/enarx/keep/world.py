@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from enarx.config import ConnectFile, ListenFile, NullFile, Protocol, StdioFile, environment, pem_of
 from enarx.keep.link import Streams
@@ -15,7 +14,10 @@ from enarx.keep.wasi.descriptor import Descriptor, DescriptorTable, Null
 from enarx.keep.wasi.openfile import preopen
 from enarx.keep.wasi.stdio import Stdio
 from enarx.keep.wasi.tree import FileSystem
-from enarx.keep.workload import Launch
+from enarx.keep.workload import Launch, encode_text
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class World:
@@ -31,10 +33,10 @@ class World:
         self._loop = loop
         config = launch.config
         self.context = Context(DescriptorTable(config.limits.open_descriptors))
-        self.context.args = [text.encode() for text in ("main.wasm", *config.args, *launch.args)]
+        self.context.args = [encode_text(text) for text in ("main.wasm", *config.args, *launch.args)]
         # FD_COUNT and FD_NAMES describe the config; a program that has none sees nothing but what it was given.
         pairs = [*(environment(config) if launch.configured else ()), *launch.env]
-        self.context.environment = [f"{name}={value}".encode() for name, value in pairs]
+        self.context.environment = [encode_text(f"{name}={value}") for name, value in pairs]
         self._tls: dict[ListenFile | ConnectFile, ssl.SSLContext] = {}
         files = [file for file in config.files if isinstance(file, ListenFile | ConnectFile)]
         if files:
@@ -56,6 +58,9 @@ class World:
 
     def _make_tls(self, files: Sequence[ListenFile | ConnectFile]) -> None:
         """An identity and TLS contexts: their modules cost a tenth of a second to import. Raises ConfigError."""
+        from datetime import UTC, datetime
+
+        import enarx.keep.wasi.tls_stream  # noqa: F401 - used when a stream is opened
         from enarx.keep.identity import self_signed
         from enarx.keep.tls import client_context, server_context
 
@@ -88,16 +93,21 @@ class World:
         )
         number = self._streams.listen(file.addr, file.port, queue.incoming)
         self._streams.credit(number, CONNECTIONS)
-        return Listener(queue, self.context.interrupt.wait, nonblocking=tls is not None)
+        if tls is None:
+            return Listener(queue, self.context.interrupt.wait, nonblocking=False)
+        from enarx.keep.wasi.tls_stream import TlsStream
+
+        return Listener(queue, self.context.interrupt.wait, nonblocking=True, make=TlsStream)
 
     def _connect(self, file: ConnectFile) -> Descriptor:
-        from enarx.keep.wasi.stream import Stream, TlsStream
+        from enarx.keep.wasi.stream import Stream
 
         sock = self._streams.connect(file.host, file.port)
         tls = self._tls.get(file)
         if tls is None:
             return Stream(sock)
         from enarx.keep.tls import connect
+        from enarx.keep.wasi.tls_stream import TlsStream
 
         return TlsStream(connect(tls, sock, file.host))
 
@@ -109,4 +119,4 @@ class World:
 
             root = fs.new_root()
             unpack(archive, fs, root)
-            self.context.table.add(preopen(fs, root, path.encode()))
+            self.context.table.add(preopen(fs, root, encode_text(path)))

@@ -195,10 +195,8 @@ FDSTAT: Final = Struct("<BxHxxxxQQ")
 FILESTAT: Final = Struct("<QQB7xQQQQQ")
 PRESTAT: Final = Struct("<BxxxI")
 DIRENT: Final = Struct("<QQIB3x")
-SUBSCRIPTION: Final = Struct("<QB7x")  # userdata, tag; then one of the two below, at offset 16 of 48 bytes
+SUBSCRIPTION: Final = Struct("<QB7xI4xQ8xH6x")  # userdata, tag, descriptor or clock; of a clock: timeout, flags
 SUBSCRIPTION_SIZE: Final = 48
-SUBSCRIPTION_CLOCK: Final = Struct("<IxxxxQQH")
-SUBSCRIPTION_FD: Final = Struct("<I")
 EVENT: Final = Struct("<QHB5xQH6x")
 
 MAX_IOVECS: Final = 1024

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno as host_errno
+import heapq
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from enarx.errors import LimitError
 from enarx.keep.wasi.abi import Errno, Fdflags, Filetype, Rights, WasiError
@@ -54,13 +56,20 @@ class Stat:
 
 @dataclass(slots=True, frozen=True)
 class Readiness:
-    """How one end of a descriptor stands: ready now, or ask the kernel with ``poll(fileno, events)``."""
+    """How one end of a descriptor stands: ready now, or ask the kernel with ``poll(fileno, events)``.
+
+    ``count`` is how many bytes are known to be there; UNCOUNTED means that ``waiting`` tells, once there are some.
+    """
 
     ready: bool
     count: int = 0
     hangup: bool = False
     fileno: int = -1
     events: int = 0
+
+
+UNCOUNTED: Final = -1
+READY: Final = Readiness(True)
 
 
 class Descriptor:
@@ -126,11 +135,15 @@ class Descriptor:
 
     def poll_read(self) -> Readiness:
         """Whether ``read`` would not block."""
-        return Readiness(True)
+        return READY
 
     def poll_write(self) -> Readiness:
         """Whether ``write`` would not block."""
-        return Readiness(True)
+        return READY
+
+    def waiting(self) -> int:
+        """Bytes that have come in and are not read yet; asked when the kernel says that there are some, or an end."""
+        return 1
 
     def wake(self) -> None:
         """From another thread: make a read that blocks return."""
@@ -159,6 +172,7 @@ class DescriptorTable:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: dict[int, Descriptor] = {}
+        self._free: list[int] = []  # a heap of the numbers below len(_open) + len(_free) that are not open
 
     def get(self, fd: int, rights: int = 0) -> Descriptor:
         """The descriptor. Raises WasiError: BADF when there is none, NOTCAPABLE when it lacks a right."""
@@ -178,23 +192,26 @@ class DescriptorTable:
                 code="limit-descriptors",
                 hint="raise `descriptors` under [limits] in Enarx.toml, or close what is no longer used",
             )
-        fd = len(self._open)
-        if fd in self._open:
-            fd = next(number for number in range(self._limit + 1) if number not in self._open)
+        fd = heapq.heappop(self._free) if self._free else len(self._open)
         self._open[fd] = descriptor
         return fd
 
     def close(self, fd: int) -> None:
         """Close and forget the descriptor."""
-        self.get(fd)
-        self._open.pop(fd).close()
+        descriptor = self.get(fd)
+        self._forget(fd)
+        descriptor.close()
+
+    def _forget(self, fd: int) -> None:
+        del self._open[fd]
+        heapq.heappush(self._free, fd)
 
     def renumber(self, source: int, target: int) -> None:
         """Move ``source`` onto ``target``, which must be open and is closed."""
         moved, replaced = self.get(source), self.get(target)
         if source != target:
             self._open[target] = moved
-            del self._open[source]
+            self._forget(source)
             replaced.close()
 
     def precedes_preopen(self, fd: int) -> bool:

@@ -67,7 +67,9 @@ class GuestMemory:
         Raises WasiError(INVAL) for more than MAX_IOVECS buffers or a total past 2^32-1, FAULT for a bad pointer.
         """
         if count == 1:
-            buffer, length = IOVEC.unpack_from(self.slice(pointer, 8), 0)
+            if pointer + IOVEC.size > self.size:
+                self.slice(pointer, IOVEC.size)
+            buffer, length = IOVEC.unpack_from(self._view, pointer)
             return [self.slice(buffer, length)] if length else []
         if count > MAX_IOVECS:
             raise WasiError(Errno.INVAL)

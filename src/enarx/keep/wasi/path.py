@@ -43,9 +43,13 @@ class PathCalls:
     def _place(self, base: OpenDirectory, pointer: int, length: int, *, follow: bool = False) -> Place:
         return resolve(base.directory, self._path(pointer, length), follow=follow)
 
+    def _entry(self, base: OpenDirectory, pointer: int, length: int) -> Place:
+        """A name that is to be made, moved or removed."""
+        return resolve(base.directory, self._path(pointer, length), follow=False, entry=True)
+
     def path_create_directory(self, fd: int, path: int, length: int) -> int:
         base = self._base(fd, Rights.PATH_CREATE_DIRECTORY)
-        place = self._place(base, path, length)
+        place = self._entry(base, path, length)
         place.free()
         base.fs.create_directory(place.parent, place.name)
         return 0
@@ -73,7 +77,7 @@ class PathCalls:
         if old_flags & LOOKUP_SYMLINK_FOLLOW:  # the witx allows it, POSIX leaves it open, and no engine does it
             raise WasiError(Errno.INVAL)
         node = self._place(source, old, old_length).existing()
-        place = self._place(target, new, new_length)
+        place = self._entry(target, new, new_length)
         place.free()
         if place.slash:
             raise WasiError(Errno.NOENT)
@@ -97,9 +101,12 @@ class PathCalls:
             raise WasiError(Errno.NOTCAPABLE)
         if oflags & Oflags.DIRECTORY and oflags & (Oflags.CREAT | Oflags.EXCL | Oflags.TRUNC):
             raise WasiError(Errno.INVAL)
-        exclusive = oflags & Oflags.CREAT and oflags & Oflags.EXCL
-        follow = bool(dirflags & LOOKUP_SYMLINK_FOLLOW) and not exclusive
-        place = self._place(base, path, length, follow=follow)
+        creates = bool(oflags & Oflags.CREAT)
+        name = self._path(path, length)
+        # What is created is not looked for behind a link: not with EXCL, nor with a slash, which is an error anyway.
+        itself = creates and (oflags & Oflags.EXCL or name.endswith("/"))
+        follow = bool(dirflags & LOOKUP_SYMLINK_FOLLOW) and not itself
+        place = resolve(base.directory, name, follow=follow, entry=creates)
         opened = self._open(base, place, oflags, base_rights, inheriting, fdflags)
         result[:] = self._table.add(opened).to_bytes(4, "little")
         return 0
@@ -108,11 +115,11 @@ class PathCalls:
         self, base: OpenDirectory, place: Place, oflags: int, rights: int, inheriting: int, fdflags: int
     ) -> Descriptor:
         node = place.node
+        if oflags & Oflags.CREAT and place.slash:
+            raise WasiError(Errno.ISDIR)
         if node is None:
             if not oflags & Oflags.CREAT:
                 raise WasiError(Errno.NOENT)
-            if place.slash:
-                raise WasiError(Errno.ISDIR)
             node = base.fs.create_file(place.parent, place.name)
         elif oflags & Oflags.CREAT and oflags & Oflags.EXCL:
             raise WasiError(Errno.EXIST)
@@ -141,7 +148,7 @@ class PathCalls:
 
     def path_remove_directory(self, fd: int, path: int, length: int) -> int:
         base = self._base(fd, Rights.PATH_REMOVE_DIRECTORY)
-        place = self._place(base, path, length)
+        place = self._entry(base, path, length)
         if not isinstance(place.existing(), Directory):
             raise WasiError(Errno.NOTDIR)
         if not place.name:  # `.`, `..` or the starting directory itself
@@ -152,14 +159,12 @@ class PathCalls:
     def path_rename(self, old_fd: int, old: int, old_length: int, new_fd: int, new: int, new_length: int) -> int:
         source = self._base(old_fd, Rights.PATH_RENAME_SOURCE)
         target = self._base(new_fd, Rights.PATH_RENAME_TARGET)
-        origin = self._place(source, old, old_length)
-        place = self._place(target, new, new_length)
+        origin = self._entry(source, old, old_length)
+        place = self._entry(target, new, new_length)
         node = origin.existing()
         if not origin.name or not place.name:
             raise WasiError(Errno.INVAL)
         if not isinstance(node, Directory) and place.slash:
-            raise WasiError(Errno.NOTDIR)
-        if isinstance(node, Directory) and place.node is not None and not isinstance(place.node, Directory):
             raise WasiError(Errno.NOTDIR)
         source.fs.rename(origin.parent, origin.name, place.parent, place.name)
         return 0
@@ -171,7 +176,7 @@ class PathCalls:
             raise WasiError(Errno.NOENT)
         if target.startswith("/"):  # it could never be followed
             raise WasiError(Errno.PERM)
-        place = self._place(base, new, new_length)
+        place = self._entry(base, new, new_length)
         place.free()
         if place.slash:
             raise WasiError(Errno.NOENT)
@@ -180,7 +185,7 @@ class PathCalls:
 
     def path_unlink_file(self, fd: int, path: int, length: int) -> int:
         base = self._base(fd, Rights.PATH_UNLINK_FILE)
-        place = self._place(base, path, length)
+        place = self._entry(base, path, length)
         if isinstance(place.existing(), Directory):
             raise WasiError(Errno.ISDIR)
         base.fs.unlink(place.parent, place.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from enarx.keep.wasi.abi import MAX_PATH, Errno, WasiError
+from enarx.keep.wasi.abi import MAX_NAME, MAX_PATH, Errno, WasiError
 from enarx.keep.wasi.tree import Directory, Node, Symlink
 
 MAX_SYMLINKS: Final = 40
@@ -52,11 +52,12 @@ def decode_path(raw: bytes) -> str:
     return path
 
 
-def resolve(base: Directory, path: str, *, follow: bool) -> Place:
+def resolve(base: Directory, path: str, *, follow: bool, entry: bool = False) -> Place:
     """Walk ``path`` from ``base``. With ``follow`` a symbolic link at the end is followed too.
 
-    Raises WasiError: NOENT for an empty path or a missing directory on the way, NOTDIR, LOOP, and PERM for a
-    path that is absolute or leads above ``base``, by itself or through a symbolic link.
+    So is one with a slash behind it, unless ``entry`` tells that the name itself is wanted, to make, move or remove.
+    Raises WasiError: NOENT for an empty path or a missing directory on the way, NOTDIR, LOOP, NAMETOOLONG, and PERM
+    for a path that is absolute or leads above ``base``, by itself or through a symbolic link.
     """
     if not path:
         raise WasiError(Errno.NOENT)
@@ -73,7 +74,7 @@ def resolve(base: Directory, path: str, *, follow: bool) -> Place:
             stack.pop()
         elif part != ".":
             node = here.entries.get(part)
-            if isinstance(node, Symlink) and (parts or follow or slash):
+            if isinstance(node, Symlink) and (parts or follow or (slash and not entry)):
                 budget -= 1
                 if budget < 0:
                     raise WasiError(Errno.LOOP)
@@ -94,4 +95,7 @@ def _split(path: str) -> list[str]:
     """The components of a relative path, last first."""
     if path.startswith("/"):
         raise WasiError(Errno.PERM)
-    return [part for part in reversed(path.split("/")) if part]
+    parts = [part for part in reversed(path.split("/")) if part]
+    if any(len(part) > MAX_NAME // 4 and len(part.encode()) > MAX_NAME for part in parts):
+        raise WasiError(Errno.NAMETOOLONG)
+    return parts

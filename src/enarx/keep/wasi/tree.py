@@ -237,7 +237,7 @@ class FileSystem:
         """Write the buffers at ``offset``, extending the file; the number of bytes written."""
         total = sum(map(len, views))
         end = offset + total
-        if end > self._limit:
+        if offset > self._limit:
             raise WasiError(Errno.FBIG)
         self.charge(max(end - file.size, 0))
         data = self.writable(file)

@@ -1,0 +1,3 @@
+module enarx.example/go-http
+
+go 1.21

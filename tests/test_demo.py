@@ -1,0 +1,222 @@
+"""``enarx demo``, run as a user runs it, and what is left behind when it is cut short."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from enarx.cli.page_text import text_of_page
+from tests import workloads
+
+DEMO = [str(workloads.ENARX), "demo"]
+
+
+def run_demo(*arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*DEMO, *arguments], env=workloads.environment() | env, stdin=subprocess.DEVNULL, capture_output=True,
+        timeout=workloads.SECONDS, check=False,
+    )  # fmt: skip
+
+
+def children_of(pid: int) -> list[int]:
+    """Its child processes, and theirs."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *children_of(child)]
+    return found
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    end = time.monotonic() + workloads.SECONDS
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < end, f"still there: {pids}"
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    """Not gone, and not merely waiting for somebody to take note of its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_demo_shows_each_step_the_page_and_what_is_not_verified() -> None:
+    done = run_demo()
+    assert (done.returncode, done.stderr) == (0, b"")
+    said = done.stdout.decode()
+    steps = [line for line in said.splitlines() if re.match(r" *\d+\.\d\d s  \S", line)]
+    words = ("Starting a process Keep", "listens on 127.0.0.1:", "SHA-256", "TLS 1.3, TLS_", "200 OK", "been stopped")
+    assert len(steps) == len(words)
+    for step, word in zip(steps, words, strict=True):
+        assert word in step
+    assert "  | Enarx: this page came out of a Keep" in said
+    assert "  | Request: GET / HTTP/1.1" in said
+    assert "Not verified: " in said
+    assert "no attestation" in " ".join(said.split())
+    assert "\x1b" not in said
+
+
+def test_demo_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    done = run_demo(TMPDIR=str(tmp_path))
+    assert done.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+    port = int(re.findall(rb"listens on 127\.0\.0\.1:(\d+)", done.stdout)[0])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((workloads.ADDRESS, port), workloads.SECONDS)
+
+
+@pytest.mark.parametrize("columns", [24, 40, 200])
+def test_demo_fits_the_terminal(columns: int) -> None:
+    done = run_demo(COLUMNS=str(columns))
+    assert done.returncode == 0
+    # A word that is longer than the line is the terminal's own to break, but here none is.
+    assert max(len(line) for line in done.stdout.decode().splitlines()) <= min(columns, 88)
+
+
+def test_demo_works_where_the_terminal_has_no_unicode() -> None:
+    done = run_demo(PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_demo_says_which_port_is_taken() -> None:
+    with socket.create_server((workloads.ADDRESS, 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_demo("--port", str(port))
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert f"Error: failed to setup listening socket on 127.0.0.1:{port}: Address already in use" in said
+    assert "Hint: choose another --port, or none" in said
+    assert "Code: listen-failed" in said
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "x", "1e3", "١"])
+def test_demo_refuses_what_is_no_port(port: str) -> None:
+    done = run_demo(f"--port={port}")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"Code: usage" in done.stderr
+
+
+def test_demo_says_when_the_keep_does_not_start(tmp_path: Path) -> None:
+    """A Keep that lacks its libraries: the demo's own process has none of them to need."""
+    broken = tmp_path / "wasmtime"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError('broken for this test')\n")
+    done = run_demo(PYTHONPATH=str(tmp_path))
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert said.startswith("Error: the Keep ended unexpectedly")
+    assert "Code: keep-died" in said
+
+
+class Demo:
+    """``enarx demo --keep-open`` while it serves."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [*DEMO, "--keep-open"], env=workloads.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.port = 0
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            match = re.fullmatch(r"Serving https://127\.0\.0\.1:(\d+)/ until Ctrl-C\n", line)
+            if match:
+                self.port = int(match[1])
+                break
+        self.children = children_of(self.process.pid)
+
+    def end(self) -> tuple[int, str]:
+        _, stderr = self.process.communicate(timeout=workloads.SECONDS)
+        wait_until_gone(self.children)
+        return self.process.returncode, stderr
+
+
+@pytest.fixture
+def demo() -> Demo:
+    demo = Demo()
+    assert demo.port
+    assert len(demo.children) == 2  # `enarx run`, and the Keep
+    return demo
+
+
+def test_demo_that_is_kept_open_serves_until_ctrl_c(demo: Demo) -> None:
+    certificate = ssl.get_server_certificate((workloads.ADDRESS, demo.port))
+    assert certificate.startswith("-----BEGIN CERTIFICATE-----")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.end() == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_process_outlives_a_demo_that_is_ended(demo: Demo, number: signal.Signals) -> None:
+    demo.process.send_signal(number)
+    status, stderr = demo.end()
+    assert status == (-9 if number == signal.SIGKILL else 128 + number)
+    assert "Traceback" not in stderr
+
+
+def test_demo_says_when_the_keep_ends_while_it_is_kept_open(demo: Demo) -> None:
+    os.kill(demo.children[0], signal.SIGKILL)
+    status, stderr = demo.end()
+    assert status == 1
+    assert "Error: the Keep ended by itself with exit status -9" in stderr
+    assert "Code: demo-keep" in stderr
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.3])
+def test_ctrl_c_at_any_moment_leaves_nothing(delay: float) -> None:
+    process = subprocess.Popen(
+        DEMO, env=workloads.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(0.1 + delay)
+    children = children_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=workloads.SECONDS)
+    wait_until_gone(children)
+    assert process.returncode in (130, 0, -2)  # before it began to listen to signals, or after all was done
+    if process.returncode == 130:
+        assert stderr == b""
+
+
+def test_demo_module_is_part_of_the_package() -> None:
+    assert (files("enarx") / "data" / "https-page.wasm").read_bytes().startswith(b"\0asm")
+
+
+def test_demo_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
+    (tmp_path / "enarx").mkdir()
+    (tmp_path / "enarx" / "__init__.py").write_text("raise SystemExit('from the wrong place')\n")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "enarx.cli.main", "demo"], cwd=tmp_path, env=workloads.environment(),
+        capture_output=True, timeout=workloads.SECONDS, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# --- the words of a page
+
+
+def test_text_of_page_has_title_paragraphs_and_facts() -> None:
+    page = text_of_page(
+        "<title>A &amp; B</title><style>p { x }</style><h1>One\n <em>two</em></h1><p>three<p>four"
+        "<dl><dt>name</dt><dd>va<b>lue</b></dd></dl><script>five</script>"
+    )
+    assert page.title == "A & B"
+    assert page.paragraphs == ["One two", "three", "four"]
+    assert page.facts == [("name", "value")]
+
+
+@pytest.mark.parametrize("html", ["", "<", "<p", "</p></p>", "<style>", "<!doctype", "<p>" * 5000, "\0\x1b[2J"])
+def test_text_of_page_survives_bad_html(html: str) -> None:
+    page = text_of_page(html)
+    assert page.paragraphs in ([], [html])
