@@ -16,6 +16,9 @@ from enarx.evidence.appraisal import Rule
 T_co = TypeVar("T_co", covariant=True)
 
 
+_SEAL = object()
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What the authentication established besides the signature itself.
@@ -46,8 +49,11 @@ class Authentic(Generic[T_co]):
     _value: T_co
     _proof: Proof
 
-    def __init__(self) -> NoReturn:
-        raise TypeError("Authentic is made by authenticate(), not by calling it")
+    def __init__(self, value: T_co, proof: Proof, *, seal: object = None) -> None:
+        if seal is not _SEAL:
+            raise TypeError("Authentic is made by authenticate(), not by calling it")
+        object.__setattr__(self, "_value", value)
+        object.__setattr__(self, "_proof", proof)
 
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError("Authentic cannot be derived from")
@@ -80,7 +86,4 @@ V = TypeVar("V")
 
 def vouch(value: V, proof: Proof) -> Authentic[V]:
     """Declare ``value`` verified. For the authenticate modules alone: calling this *is* the verdict."""
-    made: Authentic[V] = object.__new__(Authentic)
-    object.__setattr__(made, "_value", value)
-    object.__setattr__(made, "_proof", proof)
-    return made
+    return Authentic(value, proof, seal=_SEAL)
