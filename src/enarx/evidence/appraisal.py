@@ -91,3 +91,37 @@ def refusal(failures: Iterable[Rule]) -> PolicyError:
     first = failed[0]
     said = "; ".join(f"{rule.name}: expected {rule.expected}, saw {rule.seen}" for rule in failed)
     return PolicyError(f"refused by policy: {said}", code=first.reason, hint=first.hint)
+
+
+def judge(
+    rules: list[Rule],
+    name: str,
+    passed: bool,
+    expected: str,
+    seen: str,
+    *,
+    source: str,
+    hint: str = "",
+    code: str = "",
+) -> None:
+    """Append one rule; hint and code are kept only for a failure."""
+    rules.append(
+        Rule(name, passed, expected, seen, source) if passed else Rule(name, False, expected, seen, source, hint, code)
+    )
+
+
+def judge_listed(
+    rules: list[Rule],
+    name: str,
+    seen: bytes,
+    accepted: tuple[bytes, ...],
+    *,
+    source: str,
+    hint: str,
+    code: str = "",
+) -> None:
+    """Append a rule that ``seen`` is one of ``accepted``; nothing is judged when the policy lists none."""
+    if not accepted:
+        return
+    expected = accepted[0].hex() if len(accepted) == 1 else f"one of {len(accepted)}: {accepted[0].hex()}, ..."
+    judge(rules, name, seen in accepted, expected, seen.hex(), source=source, hint=hint, code=code)
