@@ -141,6 +141,7 @@ def test_two_secrets_are_packed_in_their_order(cases: Cases, run: Callable[..., 
     [
         ("sev-measure-digest", "policy", "3"),
         ("sev-measure-digest", "nonce_b64", "*"),
+        ("sev-measure-digest", "nonce_b64", "é"),
         ("sev-secret-1", "secret_guid", "not a GUID"),
         ("sev-secret-1", "iv_b64", 7),
     ],
@@ -161,3 +162,20 @@ def test_vmsa_of_another_processor_is_refused(cases: Cases, run: Callable[..., C
     with pytest.raises(EnarxError) as caught:
         run(cases["seves-vmsa-build"], stepping=2)
     assert caught.value.code == "measurement-mismatch"
+
+
+def test_debug_policy_case_forbids_debugging(cases: Cases, run: Callable[..., CaseResult]) -> None:
+    case = {**cases["sev-measure-digest"], "name": "sev-measure-digest-debug-policy"}
+    assert run(case).verdict == "ok"
+    with pytest.raises(EnarxError) as caught:
+        run(case, policy=2)
+    assert caught.value.code == "debug-enabled"
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**12])
+def test_number_of_vcpus_is_bounded(count: int, cases: Cases, run: Callable[..., CaseResult]) -> None:
+    case = cases["sev-measure-firmware-kernel"]
+    files = [*case["inputs"], "measure/sev/vmsa0.bin", "measure/sev/vmsa1.bin"]
+    with pytest.raises(UsageError) as caught:
+        run({**case, "inputs": files}, policy=5, num_cpus=count)
+    assert caught.value.code == "vcpu-count"

@@ -49,6 +49,19 @@ def refused(chain: Iterable[Certificate], *roots: Root) -> str:
     return caught.value.code
 
 
+def owned_by_rsa(made: MadePlatform, bits: int, exponent: int = 65537, modulus: int | None = None) -> list[Certificate]:
+    """The platform under an owner whose key is RSA; exponent and modulus may be replaced by unusable ones."""
+    key = make.rsa_key(f"owner-{bits}", bits)
+    algorithm = make.RSA_256 if bits == 2048 else make.RSA_384
+    stated = key.public_key().public_numbers().n if modulus is None else modulus
+    body = struct.pack("<IBB2xIII", 1, 1, 51, make.OCA, algorithm, bits)
+    body += exponent.to_bytes(512, "little") + stated.to_bytes(512, "little")
+    oca = certs.parse_sev_certificate(body + make.rsa_slot(key, body, make.OCA) + make.NO_SIGNATURE)
+    body = made.pek.body
+    slots = make.rsa_slot(key, body, make.OCA) + make.ecdsa_slot(made.cek_key, body, make.CEK)
+    return with_replaced(made, oca, certs.parse_sev_certificate(body + slots))
+
+
 def test_published_naples_platform_verifies_to_the_embedded_root(read: Read) -> None:
     verified = authenticate(naples(read), NOW)
     assert verified.value.product == "Naples"
@@ -108,6 +121,16 @@ def test_platforms_of_every_size_curve_and_digest_verify(bits: int, algorithm: i
 def test_pek_signatures_may_come_in_either_order(made: MadePlatform) -> None:
     turned = replace(made.pek, signatures=made.pek.signatures[::-1])
     assert authenticate(with_replaced(made, turned), NOW, [made.root]).value.pek == turned
+
+
+@pytest.mark.parametrize("bits", [2048, 4096])
+def test_owner_with_an_rsa_key_verifies(bits: int, made: MadePlatform) -> None:
+    assert authenticate(owned_by_rsa(made, bits), NOW, [made.root]).value.oca.rsa_key.modulus_bits == bits
+
+
+@pytest.mark.parametrize(("exponent", "modulus"), [(1, None), (2**80 + 1, None), (65537, 3), (65537, 0)])
+def test_owner_with_an_unusable_rsa_key_is_refused(exponent: int, modulus: int | None, made: MadePlatform) -> None:
+    assert refused(owned_by_rsa(made, 2048, exponent, modulus), made.root) in ("key-size", "key-invalid")
 
 
 # Attacks by name.
@@ -187,17 +210,17 @@ def test_reserved_bytes_are_refused_even_under_a_good_signature(made: MadePlatfo
     for offset in (6, 7, 16 + 148, 0x413):
         body = bytearray(made.pdh.body)
         body[offset] = 1
-        assert refused(with_replaced(made, resigned_pdh(made, bytes(body))), made.root) == "sev-reserved-bytes"
+        assert refused(with_replaced(made, resigned_pdh(made, bytes(body))), made.root) == "malformed"
     slot = made.pdh.signatures[0]
     for offset in (144, 511):
         value = bytearray(slot.value)
         value[offset] = 1
         padded = replace(made.pdh, signatures=(replace(slot, value=bytes(value)), certs.UNSIGNED))
-        assert refused(with_replaced(made, padded), made.root) == "sev-reserved-bytes"
+        assert refused(with_replaced(made, padded), made.root) == "malformed"
 
 
 def test_reserved_bytes_of_a_root_are_refused(made: MadePlatform) -> None:
-    assert refused(with_replaced(made, replace(made.ark, reserved=b"\1" * 16)), made.root) == "sev-reserved-bytes"
+    assert refused(with_replaced(made, replace(made.ark, reserved=b"\1" * 16)), made.root) == "malformed"
 
 
 def test_pdh_whose_key_is_not_on_its_curve_is_refused(made: MadePlatform) -> None:
@@ -244,7 +267,7 @@ def test_slot_that_claims_another_digest_is_refused(made: MadePlatform) -> None:
 def test_half_used_signature_slot_is_refused(usage: int, algorithm: int, made: MadePlatform) -> None:
     data = made.pdh.to_bytes()[:0x61C] + struct.pack("<II512x", usage, algorithm)
     pdh = certs.parse_sev_certificate(data)
-    assert refused(with_replaced(made, pdh), made.root) == "sev-signature-slot"
+    assert refused(with_replaced(made, pdh), made.root) == "malformed"
 
 
 def test_ask_that_signs_itself_is_refused(made: MadePlatform) -> None:
@@ -266,6 +289,11 @@ def test_missing_certificates_are_named(made: MadePlatform) -> None:
         authenticate([], NOW)
     with pytest.raises(CollateralError):
         authenticate_chain(sort_chain([made.oca]), NOW)
+
+
+def test_owner_is_not_vouched_for_without_a_pek_that_names_it(made: MadePlatform) -> None:
+    with pytest.raises(CollateralError, match="PEK"):
+        authenticate_chain(sort_chain([made.oca, made.cek, made.ask, made.ark]), NOW, [made.root])
 
 
 def test_two_certificates_of_one_kind_are_refused(made: MadePlatform) -> None:

@@ -77,7 +77,7 @@ def test_a_sev_certificate_of_another_length_is_refused(length: int, made: MadeP
     data = (made.pek.to_bytes() * 3)[:length]
     with pytest.raises(MalformedError) as caught:
         certs.parse_sev_certificate(data)
-    assert caught.value.code == "sev-certificate-length"
+    assert caught.value.code == "malformed"
     assert caught.value.hint
 
 
@@ -89,13 +89,13 @@ def test_a_ca_certificate_of_another_length_is_refused(length: int, made: MadePl
 
 
 @pytest.mark.parametrize(
-    ("offset", "value", "code"),
+    ("offset", "value", "what"),
     [
         (0, 0, "version"),
         (0, 2, "version"),
-        (8, 0x1000, "usage"),
+        (8, 0x1000, "INVALID"),
         (8, 0x1005, "usage"),
-        (8, 0x13, "usage"),
+        (8, 0x13, "not ASK"),
         (12, 0x4, "algorithm"),
         (12, 0x104, "algorithm"),
         (0x414, 0x1005, "usage"),
@@ -103,13 +103,13 @@ def test_a_ca_certificate_of_another_length_is_refused(length: int, made: MadePl
     ],
 )
 def test_undefined_numbers_in_a_sev_certificate_are_refused(
-    offset: int, value: int, code: str, made: MadePlatform
+    offset: int, value: int, what: str, made: MadePlatform
 ) -> None:
     data = bytearray(made.pek.to_bytes())
     data[offset : offset + 4] = value.to_bytes(4, "little")
-    with pytest.raises(MalformedError) as caught:
+    with pytest.raises(MalformedError, match=what) as caught:
         certs.parse_sev_certificate(bytes(data))
-    assert caught.value.code == f"sev-certificate-{code}"
+    assert caught.value.code == "malformed"
 
 
 @pytest.mark.parametrize(("offset", "value"), [(0, 2), (36, 0x1004), (36, 1), (56, 4096), (60, 4096), (60, 2**32 - 1)])
@@ -125,7 +125,7 @@ def test_one_certificate_more_than_the_limit_is_refused(made: MadePlatform) -> N
     assert len(certs.parse_chain(small * certs.MAX_CERTIFICATES)) == certs.MAX_CERTIFICATES
     with pytest.raises(MalformedError) as caught:
         certs.parse_chain(small * (certs.MAX_CERTIFICATES + 1))
-    assert caught.value.code == "sev-certificate-count"
+    assert caught.value.code == "malformed"
     with pytest.raises(MalformedError):
         certs.parse_chain(bytes(certs.MAX_CHAIN_BYTES + 1))
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from enarx.cli.cases import OK, Case, CaseResult, Index, Load, inputs, verify_time
-from enarx.errors import AuthenticityError, UsageError
+from enarx.errors import AuthenticityError, PolicyError, UsageError
 from enarx.evidence.hashtable import KernelHashes, cmdline_digest
 from enarx.evidence.ovmf import parse_firmware
 from enarx.evidence.sev import certs, launch, measure, secret
@@ -24,7 +23,7 @@ from enarx.evidence.sev.authenticate import authenticate_chain, sort_chain
 from enarx.evidence.sev.guest_policy import GuestPolicy
 from enarx.evidence.sev.report import FirmwareVersion, LaunchMeasurement
 from enarx.evidence.vcpu import cpu_signature
-from enarx.evidence.vmsa import Vcpus, Vmm
+from enarx.evidence.vmsa import MAX_VCPUS, Vcpus, Vmm
 
 UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
 """SEV certificates carry no dates; this is only what the proof says of the time."""
@@ -32,6 +31,8 @@ GUID = "secret_guid"
 MEASUREMENT = "launch_measure_blob_b64"
 DIGEST = "launch_digest_b64"
 """Names of fields of the index."""
+DEBUG_POLICY = "-debug-policy"
+"""A case whose name ends so is judged under a policy that forbids debugging."""
 
 
 def run(case: Case, load: Load, index: Index) -> CaseResult:
@@ -44,6 +45,8 @@ def run(case: Case, load: Load, index: Index) -> CaseResult:
     if "userspace" in fields:
         return _vmsa(fields, files)
     if MEASUREMENT in fields or DIGEST in fields:
+        if str(case.get("name", "")).endswith(DEBUG_POLICY):
+            _forbid_debug(GuestPolicy(_number(fields, "policy")))
         return _measurement(fields, files)
     return _chain(case, files)
 
@@ -93,6 +96,13 @@ def _measurement(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseR
     )
 
 
+def _forbid_debug(policy: GuestPolicy) -> None:
+    if policy.debug_allowed:
+        raise PolicyError(
+            "the guest policy allows debugging", code="debug-enabled", hint="set NODBG (bit 0) and launch anew"
+        )
+
+
 def _launch_digest(fields: Mapping[str, Any], files: Mapping[str, bytes], policy: GuestPolicy) -> bytes:
     """The launch digest of the files of a case: firmware, kernel, initrd, and for SEV-ES the VMSA pages given."""
     firmware = _file(files, "ovmf", "firmware", ".fd")
@@ -102,6 +112,8 @@ def _launch_digest(fields: Mapping[str, Any], files: Mapping[str, bytes], policy
     count = _number(fields, "num_cpus", "vcpus", "cpus")
     if not any("vmsa" in path for path in files):
         return measure.es_launch_digest(firmware, _vcpus(fields, count), kernel)
+    if not 1 <= count <= MAX_VCPUS:
+        raise UsageError(f"{count} vCPUs cannot be measured", code="vcpu-count", hint=f"a guest has 1 to {MAX_VCPUS}")
     boot, other = _file(files, "vmsa0", "vmsa_cpu0"), _file(files, "vmsa1", "vmsa_cpu1")
     table = kernel.table() if kernel is not None else b""
     return hashlib.sha256(firmware + table + boot + other * (count - 1)).digest()
@@ -198,7 +210,7 @@ def _number(fields: Mapping[str, Any], *names: str) -> int:
 def _base64(fields: Mapping[str, Any], name: str) -> bytes:
     try:
         return b64decode(str(fields[name]), validate=True)
-    except (KeyError, Base64Error) as error:
+    except (KeyError, ValueError) as error:
         raise UsageError(f"the case has no base64 in {name}", code="case-fields", hint="mend the index") from error
 
 

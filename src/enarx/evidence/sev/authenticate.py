@@ -141,6 +141,7 @@ def authenticate_chain(
         )
         rules += _certified(chain.cek, (issuer,))
     if chain.oca is not None:
+        _given(chain.pek, Usage.PEK)  # An OCA signs itself; the platform's PEK alone says that it is the owner's.
         rules += _certified(chain.oca, (_issuer(chain.oca, verifier),))
     if chain.pek is not None:
         cek, oca = _given(chain.cek, Usage.CEK), _given(chain.oca, Usage.OCA)
@@ -207,7 +208,7 @@ def _certified(subject: SevCertificate, issuers: tuple[_Issuer, ...]) -> list[Ru
         if (slot.usage is Usage.INVALID) != (slot.algorithm is Algorithm.INVALID):
             raise MalformedError(
                 f"a signature slot of the {name} is neither used nor unused",
-                code="sev-signature-slot",
+                code="malformed",
                 hint="export the certificates again",
             )
         if not slot.present:

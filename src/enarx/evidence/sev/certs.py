@@ -198,7 +198,7 @@ def ecc_key_blob(curve: Curve, x: int, y: int) -> bytes:
 def parse_sev_certificate(data: bytes) -> SevCertificate:
     """Parse exactly 2,084 bytes as an OCA, PEK, PDH or CEK certificate; raises MalformedError."""
     if len(data) != SEV_CERTIFICATE_BYTES:
-        raise _malformed(f"a SEV certificate has {SEV_CERTIFICATE_BYTES} bytes, this has {len(data)}", "length")
+        raise _malformed(f"a SEV certificate has {SEV_CERTIFICATE_BYTES} bytes, this has {len(data)}")
     version, major, minor, reserved, usage, algorithm = _SEV_HEAD.unpack_from(data)
     _require_version(version)
     slots = []
@@ -221,7 +221,7 @@ def parse_ca_certificate(data: bytes) -> CaCertificate:
     """Parse exactly one ARK or ASK certificate (2,048 or 4,096-bit key); raises MalformedError."""
     certificate, used = _take_ca(data)
     if used != len(data):
-        raise _malformed(f"{len(data) - used} bytes follow the {certificate.usage.name} certificate", "length")
+        raise _malformed(f"{len(data) - used} bytes follow the {certificate.usage.name} certificate")
     return certificate
 
 
@@ -232,12 +232,12 @@ def parse_chain(data: bytes) -> tuple[Certificate, ...]:
     whole exported chain. At most 8 certificates; raises MalformedError.
     """
     if len(data) > MAX_CHAIN_BYTES:
-        raise _malformed(f"{len(data)} bytes is more than the {MAX_CHAIN_BYTES} that a chain can have", "length")
+        raise _malformed(f"{len(data)} bytes is more than the {MAX_CHAIN_BYTES} that a chain can have")
     found: list[Certificate] = []
     rest = bytes(data)
     while rest:
         if len(found) == MAX_CERTIFICATES:
-            raise _malformed(f"more than {MAX_CERTIFICATES} certificates in one chain", "count")
+            raise _malformed(f"more than {MAX_CERTIFICATES} certificates in one chain")
         if _looks_like_sev(rest):
             found.append(parse_sev_certificate(rest[:SEV_CERTIFICATE_BYTES]))
             rest = rest[SEV_CERTIFICATE_BYTES:]
@@ -246,7 +246,7 @@ def parse_chain(data: bytes) -> tuple[Certificate, ...]:
             found.append(certificate)
             rest = rest[used:]
     if not found:
-        raise _malformed("there is no certificate in an empty file", "length")
+        raise _malformed("there is no certificate in an empty file")
     return tuple(found)
 
 
@@ -257,21 +257,19 @@ def _looks_like_sev(data: bytes) -> bool:
 
 def _take_ca(data: bytes) -> tuple[CaCertificate, int]:
     if len(data) < CA_FIXED_BYTES:
-        raise _malformed(f"an AMD CA certificate has at least {CA_FIXED_BYTES} bytes, this has {len(data)}", "length")
+        raise _malformed(f"an AMD CA certificate has at least {CA_FIXED_BYTES} bytes, this has {len(data)}")
     version, key_id, certifying_id, usage, reserved, exponent_bits, modulus_bits = _CA_HEAD.unpack_from(data)
     _require_version(version)
     kind = _usage(usage, CA_USAGES)
     if modulus_bits not in CA_KEY_BITS or exponent_bits != modulus_bits:
-        raise _malformed(f"exponent and modulus of {exponent_bits} and {modulus_bits} bits are not defined", "key-size")
+        raise _malformed(f"exponent and modulus of {exponent_bits} and {modulus_bits} bits are not defined")
     size = modulus_bits // 8
     signed, whole = CA_FIXED_BYTES + 2 * size, CA_FIXED_BYTES + 3 * size
     end = whole
     if len(data) == signed and kind is Usage.ARK and modulus_bits == CA_KEY_BITS[0]:
         end = signed  # The Naples ARK as first distributed: it stops before its signature.
     if len(data) < end:
-        raise _malformed(
-            f"a certificate with a {modulus_bits}-bit key has {whole} bytes, this has {len(data)}", "length"
-        )
+        raise _malformed(f"a certificate with a {modulus_bits}-bit key has {whole} bytes, this has {len(data)}")
     certificate = CaCertificate(
         key_id=key_id,
         certifying_id=certifying_id,
@@ -289,17 +287,17 @@ def _take_ca(data: bytes) -> tuple[CaCertificate, int]:
 
 def _require_version(version: int) -> None:
     if version != CERTIFICATE_VERSION:
-        raise _malformed(f"certificate version {version} is not defined; known is {CERTIFICATE_VERSION}", "version")
+        raise _malformed(f"certificate version {version} is not defined; known is {CERTIFICATE_VERSION}")
 
 
 def _usage(value: int, allowed: frozenset[Usage] | None = None) -> Usage:
     try:
         usage = Usage(value)
     except ValueError:
-        raise _malformed(f"key usage {value:#x} is not defined", "usage") from None
+        raise _malformed(f"key usage {value:#x} is not defined") from None
     if allowed is not None and usage not in allowed:
         names = ", ".join(sorted(item.name for item in allowed))
-        raise _malformed(f"a certificate of this format is for {names}, not {usage.name}", "usage")
+        raise _malformed(f"a certificate of this format is for {names}, not {usage.name}")
     return usage
 
 
@@ -307,10 +305,10 @@ def _algorithm(value: int) -> Algorithm:
     try:
         return Algorithm(value)
     except ValueError:
-        raise _malformed(f"algorithm {value:#x} is not defined", "algorithm") from None
+        raise _malformed(f"algorithm {value:#x} is not defined") from None
 
 
-def _malformed(message: str, what: str) -> MalformedError:
+def _malformed(message: str) -> MalformedError:
     return MalformedError(
-        message, code=f"sev-certificate-{what}", hint="export the certificate again (PDH_CERT_EXPORT, or AMD's site)"
+        message, code="malformed", hint="export the certificate again (PDH_CERT_EXPORT, or AMD's site)"
     )

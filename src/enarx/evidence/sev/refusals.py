@@ -24,7 +24,7 @@ def untrusted(message: str, hint: str) -> AuthenticityError:
 def reserved(where: str) -> MalformedError:
     return MalformedError(
         f"reserved bytes of {where} are not zero",
-        code="sev-reserved-bytes",
+        code="malformed",
         hint="the bytes were altered, or follow a later specification than this program knows",
     )
 

@@ -183,6 +183,6 @@ def _require_length(data: bytes, expected: int, what: str) -> None:
     if len(data) != expected:
         raise MalformedError(
             f"a {what} has {expected} bytes, this has {len(data)}",
-            code="sev-length",
+            code="malformed",
             hint="give the raw bytes, decoded from base64 where the host prints base64",
         )
