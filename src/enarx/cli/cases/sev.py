@@ -27,7 +27,6 @@ from enarx.evidence.vmsa import MAX_VCPUS, Vcpus, Vmm
 
 UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
 """SEV certificates carry no dates; this is only what the proof says of the time."""
-GUID = "secret_guid"
 MEASUREMENT = "launch_measure_blob_b64"
 DIGEST = "launch_digest_b64"
 """Names of fields of the index."""
@@ -40,7 +39,7 @@ def run(case: Case, load: Load, index: Index) -> CaseResult:
     del index
     fields = case.get("fields", {})
     files = {path: load(path) for path in inputs(case)}
-    if any(name.startswith(GUID) for name in fields):
+    if _guid_fields(fields):
         return _secret(fields, files)
     if "userspace" in fields:
         return _vmsa(fields, files)
@@ -109,8 +108,8 @@ def _launch_digest(fields: Mapping[str, Any], files: Mapping[str, bytes], policy
     kernel = _kernel_hashes(fields, files)
     if not policy.es_required:
         return measure.launch_digest(firmware, kernel)
-    count = _number(fields, "num_cpus", "vcpus", "cpus")
-    if not any("vmsa" in path for path in files):
+    count = _number(fields, *(name for name in fields if "cpu" in name), "num_cpus")
+    if not _named(files, "vmsa"):
         return measure.es_launch_digest(firmware, _vcpus(fields, count), kernel)
     if not 1 <= count <= MAX_VCPUS:
         raise UsageError(f"{count} vCPUs cannot be measured", code="vcpu-count", hint=f"a guest has 1 to {MAX_VCPUS}")
@@ -120,11 +119,11 @@ def _launch_digest(fields: Mapping[str, Any], files: Mapping[str, bytes], policy
 
 
 def _kernel_hashes(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> KernelHashes | None:
-    if not any("vmlinuz" in path or "kernel" in path for path in files):
+    if not _named(files, "vmlinuz", "kernel"):
         return None
-    kernel, initrd = _file(files, "vmlinuz", "kernel"), _file(files, "initrd")
+    initrd = _file(files, "initrd") if _named(files, "initrd") else b""
     return KernelHashes(
-        kernel=hashlib.sha256(kernel).digest(),
+        kernel=hashlib.sha256(_file(files, "vmlinuz", "kernel")).digest(),
         initrd=hashlib.sha256(initrd).digest(),
         cmdline=cmdline_digest(str(fields.get("cmdline", ""))),
     )
@@ -138,7 +137,7 @@ def _vmsa(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseResult:
     if fields["userspace"] != "qemu":
         return CaseResult("unsupported", f"userspace-{fields['userspace']}")
     layout = parse_firmware(_file(files, "ovmf", "firmware", ".fd")).layout
-    given = [_file(files, name) if any(name in _name(path) for path in files) else None for name in ("vmsa0", "vmsa1")]
+    given = [_file(files, name) if _named(files, name) else None for name in ("vmsa0", "vmsa1")]
     for vmm in (Vmm.QEMU_NO_FPU, Vmm.QEMU):
         built = list(measure.vmsa_pages(layout, _vcpus(fields, 2, vmm)))
         if all(page is None or page == expected for page, expected in zip(given, built, strict=True)):
@@ -158,9 +157,8 @@ def _vcpus(fields: Mapping[str, Any], count: int, vmm: Vmm = Vmm.QEMU_NO_FPU) ->
 
 def _secret(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseResult:
     guids: list[str] = []
-    for name, value in fields.items():
-        if name.startswith(GUID):
-            guids += value if isinstance(value, list) else [value]
+    for name in _guid_fields(fields):
+        guids += fields[name] if isinstance(fields[name], list) else [fields[name]]
     tek, tik = _file(files, "tek"), _file(files, "tik")
     contents = [data for path, data in files.items() if "tek" not in _name(path) and "tik" not in _name(path)]
     if len(contents) != len(guids):
@@ -182,7 +180,12 @@ def _secret(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseResult
                 code="binding-mismatch",
                 hint="another secret, key, IV or launch was sealed",
             )
-    return CaseResult(OK, fields={GUID: guids[0] if len(guids) == 1 else guids, **computed})
+    return CaseResult(OK, fields={**{name: fields[name] for name in _guid_fields(fields)}, **computed})
+
+
+def _guid_fields(fields: Mapping[str, Any]) -> list[str]:
+    """``secret_guid`` and its numbered or plural forms, in the index's order, which is that of the secrets' files."""
+    return [name for name in fields if name.startswith("secret") and "guid" in name]
 
 
 def _name(path: str) -> str:
@@ -191,12 +194,16 @@ def _name(path: str) -> str:
 
 def _file(files: Mapping[str, bytes], *parts: str) -> bytes:
     """The one input whose file name holds one of the given parts."""
-    found = [data for path, data in files.items() if any(part in _name(path) for part in parts)]
+    found = _named(files, *parts)
     if len(found) != 1:
         raise UsageError(
             f"the case has {len(found)} inputs named like {parts[0]}", code="case-inputs", hint="mend the index"
         )
     return found[0]
+
+
+def _named(files: Mapping[str, bytes], *parts: str) -> list[bytes]:
+    return [data for path, data in files.items() if any(part in _name(path) for part in parts)]
 
 
 def _number(fields: Mapping[str, Any], *names: str) -> int:
