@@ -60,7 +60,7 @@ def test_file_that_is_not_there_is_named(tmp_path: Path, read: object, name: str
     assert str(tmp_path) in caught.value.message
 
 
-def test_failure_of_the_initrd_is_reported_though_it_is_read_in_another_thread(tmp_path: Path) -> None:
+def test_initrd_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         kernel_hashes(b"kernel", tmp_path / "missing")
     assert "initrd" in caught.value.message
@@ -74,9 +74,10 @@ def test_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert caught.value.code == "launch-file-size"
     for source in sources(tmp_path):
         assert read_bounded(source, len(DATA), "image") == DATA
-    with pytest.raises(UsageError) as caught:
-        file_digest(io.BytesIO(DATA), "kernel")
-    assert caught.value.code == "launch-file-size"
+    for path_or_stream in (tmp_path / "file", io.BytesIO(DATA)):
+        with pytest.raises(UsageError) as caught:
+            file_digest(path_or_stream, "kernel")
+        assert caught.value.code == "launch-file-size"
 
 
 def test_endless_stream_is_cut_off() -> None:

@@ -55,11 +55,12 @@ class LaunchContext:
         """Measure ``data``, a whole number of pages, as normal pages from ``gpa`` on."""
         # A firmware image repeats pages (padding above all), so each distinct page is hashed once.
         sha384, known, prefix, digest = hashlib.sha384, self._page_digests, _PREFIX[PageType.NORMAL], self.digest
+        previous, contents = b"", b""
         for offset in range(0, len(data), PAGE_BYTES):
             page = data[offset : offset + PAGE_BYTES]
-            contents = known.get(page)
-            if contents is None:
-                contents = known[page] = sha384(page).digest()
+            if page != previous:
+                contents = known.get(page) or known.setdefault(page, sha384(page).digest())
+                previous = page
             digest = sha384(digest + contents + prefix + (gpa + offset).to_bytes(8, "little")).digest()
         self.digest = digest
 
