@@ -77,13 +77,15 @@ def test_parameters_are_read_and_answers_are_not() -> None:
         assert run(parameters).fields == {"launch_digest": expected}
 
 
-def test_kernel_may_be_a_file_or_empty() -> None:
+def test_kernel_may_be_a_file_or_empty_and_modes_go_by_any_spelling() -> None:
     digests = {
         run([{**PARAMETERS, "kernel": kernel, "append": "a"}]).fields["launch_digest"]
-        for kernel in ("vmlinuz", "(empty file)", None)
+        for kernel in ("vmlinuz", "(empty file)", "/dev/null", None)
     }
     assert len(digests) == 3
-    sev = run([{**PARAMETERS, "mode": "SEV", "kernel": None}]).fields["launch_digest"]
+    hashed = run([{**PARAMETERS, "mode": "snp:ovmf-hash"}]).fields["launch_digest"]
+    assert hashed == snp.measure_firmware(IMAGE).digest.hex()
+    sev = run([{**PARAMETERS, "mode": "SEV", "kernel": ""}]).fields["launch_digest"]
     assert sev == hashlib.sha256(IMAGE).hexdigest()
 
 

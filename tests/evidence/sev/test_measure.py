@@ -76,6 +76,13 @@ def test_digests_equal_the_published_calculator(
     assert measure.es_launch_digest(image, vcpus, kernel) == reference(folder, SevMode.SEV_ES, image, vcpus, cmdline)
 
 
+def test_digest_that_a_third_implementation_asserts(vectors: Path) -> None:
+    """From the tests of the Rust crate ``sev``: four vCPUs of EPYC-v4, empty launch files."""
+    image = (vectors / "measure/ovmf_AmdSev_suffix.bin").read_bytes()
+    digest = measure.es_launch_digest(image, Vcpus(4, vcpu_signature("EPYC-v4")), kernel_hashes(b"", b""))
+    assert digest.hex() == "0dccbcaba8e90b261bd0d2e1863a2f9da714768b7b2a19363cd6ae35aa90de91"
+
+
 def test_sev_guest_without_kernel_needs_no_table() -> None:
     image = bytes(4096)
     assert measure.launch_digest(image) == hashlib.sha256(image).digest()

@@ -137,6 +137,36 @@ def test_real_firmware_of_every_model_and_vmm(tmp_path: Path, vectors: Path, suf
         assert measure.launch_digest(image, vcpus) == launch.reference(vcpus, None)
 
 
+AMD_SEV = "ovmf_AmdSev_suffix.bin"
+OVMF_X64 = "ovmf_OvmfX64_suffix.bin"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "vcpus", "boots", "digest"),
+    [
+        (AMD_SEV, (1, 0x01, Vmm.QEMU), True, "ddc5224521617a536ee7ce9dd6224d1b58a8d4fda1c741f3"),
+        (AMD_SEV, (1, 0x21, Vmm.QEMU), True, "329c8ce0972ae52343b64d34a434a86f245dfd74f5ed7aae"),
+        (AMD_SEV, (4, 0x01, Vmm.QEMU), True, "5061fffb019493a903613d56d54b94912a1a2f9e4502385f"),
+        (AMD_SEV, (4, 0x21, Vmm.QEMU), True, "4953b1fb416fa874980e8442b3706d345926d5f38879134e"),
+        (AMD_SEV, (1, 0x01, Vmm.QEMU), False, "19358ba9a7615534a9a1e2f0dfc29384dcd4dcb7062ff9c6"),
+        (AMD_SEV, (1, 0x21, Vmm.QEMU), False, "e1e1ca029dd7973ab9513295be68198472dcd4fc834bd9af"),
+        (OVMF_X64, (1, 0x01, Vmm.QEMU), False, "da0296de8193586a5512078dcd719eccecbd87e2b825ad41"),
+        (OVMF_X64, (1, 0x21, Vmm.QEMU), False, "28797ae0afaba4005a81e629acebfb59e6687949d6be4400"),
+        (AMD_SEV, (1, 0x01, Vmm.EC2_2023), True, "7d3756157c805bf6adf617064c8552e8c1688fa1c8756f11"),
+        (AMD_SEV, (1, 0x21, Vmm.EC2_2023), True, "6ae80856486b1396af8c82a40351d6ed76a20c785e9c7fa4"),
+    ],
+)
+def test_digests_that_a_third_implementation_asserts(
+    vectors: Path, suffix: str, vcpus: tuple[int, int, Vmm], boots: bool, digest: str
+) -> None:
+    """The first half of the digests in the tests of the Rust crate ``sev``, for EPYC-v4 and empty launch files."""
+    count, features, vmm = vcpus
+    image = (vectors / "measure" / suffix).read_bytes()
+    kernel = kernel_hashes(b"", b"") if boots else None
+    measured = measure.launch_digest(image, Vcpus(count, vcpu_signature("EPYC-v4"), features, vmm), kernel)
+    assert measured.hex().startswith(digest)
+
+
 def test_svsm_digest_equals_the_published_calculator(tmp_path: Path) -> None:
     image = ovmf_image(pages=4)
     sections = ((0, 0x5000, 1), (0x5000, 0x1000, 2), (0x6000, 0x1000, 3))

@@ -1,6 +1,6 @@
 """Cases of launch measurement: parameters come from a JSON document among the inputs, one object per case.
 
-The document is a list of objects with ``name``, ``mode`` (SEV, SEV_ES, SEV_SNP, SEV_SNP_SVSM), ``vcpus``, one of
+The document is a list of objects with ``name``, ``mode`` (see ``_MODES``), ``vcpus``, one of
 ``vcpu_type``, ``vcpu_sig`` or ``vcpu_family``/``vcpu_model``/``vcpu_stepping``, ``vmm_type``, ``guest_features``,
 ``snp_ovmf_hash``, ``ovmf_vars_size``, and the files ``ovmf``, ``kernel``, ``initrd``, ``svsm_file`` by the name they
 have among the inputs. The case's name ends in the object's name.
@@ -23,7 +23,20 @@ if TYPE_CHECKING:
 MAX_DOCUMENT_BYTES = 4 << 20
 """A document with the parameters of cases has at most this many bytes."""
 
-_EMPTY_FILE = "(empty file)"
+_EMPTY_FILES = ("(empty file)", "/dev/null")
+_MODES = {
+    "sev": "sev",
+    "sev-es": "seves",
+    "seves": "seves",
+    "sev-snp": "snp",
+    "snp": "snp",
+    "sev-snp-svsm": "svsm",
+    "snp-svsm": "svsm",
+    "sev-snp-ovmf-hash": "ovmf-hash",
+    "snp-ovmf-hash": "ovmf-hash",
+}
+"""Kinds of launch by their names, with ``_`` and ``:`` as ``-``."""
+
 _PARAMETERS = frozenset(
     (
         "name",
@@ -76,7 +89,7 @@ class _Files:
         self._load = load
 
     def read(self, name: object) -> bytes:
-        if name == _EMPTY_FILE:
+        if name in _EMPTY_FILES:
             return b""
         path = self._paths.get(PurePosixPath(str(name)).name)
         if path is None:
@@ -109,24 +122,28 @@ def _digest(parameters: Mapping[str, Any], files: _Files) -> bytes:
     from enarx.evidence.sev import measure as sev
     from enarx.evidence.snp import measure as snp
 
-    mode = str(parameters.get("mode", "")).upper().replace("-", "_")
+    mode = _MODES.get(str(parameters.get("mode", "")).lower().replace("_", "-").replace(":", "-"))
+    if mode is None:
+        raise UsageError(
+            f"the launch mode {parameters.get('mode')!r} is not known",
+            code="case-mode",
+            hint="known are SEV, SEV_ES, SEV_SNP, SEV_SNP_SVSM and SNP_OVMF_HASH",
+        )
     kernel = _kernel(parameters, files)
     image = files.read(parameters.get("ovmf"))
-    if mode == "SEV":
+    if mode == "sev":
         return sev.launch_digest(image, kernel)
+    if mode == "ovmf-hash":
+        return snp.measure_firmware(image).digest
     vcpus = _vcpus(parameters)
-    if mode == "SEV_ES":
+    if mode == "seves":
         return sev.es_launch_digest(image, vcpus, kernel)
-    if mode == "SEV_SNP_SVSM":
+    if mode == "svsm":
         svsm = files.read(parameters.get("svsm_file"))
         return snp.svsm_launch_digest(image, svsm, _integer(parameters, "ovmf_vars_size", 0), vcpus)
-    if mode == "SEV_SNP":
-        known = parameters.get("snp_ovmf_hash")
-        firmware = snp.known_firmware(_hex(known), image) if known else snp.measure_firmware(image)
-        return snp.launch_digest(firmware, vcpus, kernel)
-    raise UsageError(
-        f"the launch mode {mode!r} is not known", code="case-mode", hint="SEV, SEV_ES, SEV_SNP or ..._SVSM"
-    )
+    known = parameters.get("snp_ovmf_hash")
+    firmware = snp.known_firmware(_hex(known), image) if known else snp.measure_firmware(image)
+    return snp.launch_digest(firmware, vcpus, kernel)
 
 
 def _vcpus(parameters: Mapping[str, Any]) -> Vcpus:
@@ -155,12 +172,12 @@ def _vcpus(parameters: Mapping[str, Any]) -> Vcpus:
 def _kernel(parameters: Mapping[str, Any], files: _Files) -> KernelHashes | None:
     from enarx.evidence.launchfile import kernel_hashes
 
-    if parameters.get("kernel") is None:
+    if not parameters.get("kernel"):
         return None
     initrd = parameters.get("initrd")
     return kernel_hashes(
         files.read(parameters["kernel"]),
-        None if initrd is None else files.read(initrd),
+        files.read(initrd) if initrd else None,
         str(parameters.get("append") or ""),
     )
 
