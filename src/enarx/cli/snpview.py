@@ -16,7 +16,7 @@ _WIDTH = 26
 
 def report_fields(report: Report) -> dict[str, object]:
     """Every field of a report as plain values: byte strings as hex in stored order, bit fields as ``0x`` hex."""
-    from enarx.evidence.snp.report import SIGNERS
+    from enarx.evidence.snp.abi import SIGNERS
 
     fields: dict[str, object] = {
         "version": report.version,
@@ -73,7 +73,7 @@ def endorsement_fields(endorsement: Endorsement) -> dict[str, object]:
 
 def show_report(report: Report) -> str:
     """A report for a person: fields with units, TCBs by component, flags in words."""
-    from enarx.evidence.snp.report import PLATFORM_BITS, POLICY_BITS, SIGNERS
+    from enarx.evidence.snp.abi import PLATFORM_BITS, POLICY_BITS, SIGNERS
 
     product = report.product
     abi = report.abi

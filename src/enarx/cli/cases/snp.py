@@ -18,12 +18,13 @@ from enarx.evidence.bundle import split_certificates, unwrap_pem
 from enarx.evidence.certificate import common_name, parse_certificate
 from enarx.evidence.chain import moment, seconds
 from enarx.evidence.snp import certtable
+from enarx.evidence.snp.abi import SIGNED_BY_VLEK
 from enarx.evidence.snp.appraise import appraise
 from enarx.evidence.snp.authenticate import authenticate
 from enarx.evidence.snp.endorsement import Kind
 from enarx.evidence.snp.keychain import AMD, Collateral, verify_chain, verify_intermediate
 from enarx.evidence.snp.policy import GuestPolicyRules, Policy
-from enarx.evidence.snp.report import SIGNED_BY_VLEK, Report, parse
+from enarx.evidence.snp.report import Report, parse
 
 DEBUG_POLICY = "-debug-policy"
 _NO_DEBUG = Policy(

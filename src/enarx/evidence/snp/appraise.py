@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from enarx.evidence.appraisal import Appraisal, Rule, judge
 from enarx.evidence.authentic import Authentic, Proof
+from enarx.evidence.snp.abi import SIGNERS
 from enarx.evidence.snp.guestrules import judge_data, judge_guest_policy, judge_identity
 from enarx.evidence.snp.platformrules import judge_firmware, judge_platform
 from enarx.evidence.snp.policy import Policy
-from enarx.evidence.snp.report import SIGNERS, Report
+from enarx.evidence.snp.report import Report
 
 
 def appraise(authentic: Authentic[Report], policy: Policy) -> Appraisal:

@@ -14,17 +14,11 @@ from enarx.evidence import der
 from enarx.evidence.appraisal import Rule
 from enarx.evidence.authentic import Authentic, Proof, vouch
 from enarx.evidence.chain import seconds
+from enarx.evidence.snp.abi import ALGORITHM_ECDSA_P384_SHA384, SIGNED_BY_NONE, SIGNED_BY_VCEK, SIGNED_BY_VLEK, SIGNERS
 from enarx.evidence.snp.endorsement import Endorsement, Kind
 from enarx.evidence.snp.keychain import AMD, Collateral, Trust, VerifiedChain, verify_chain
 from enarx.evidence.snp.product import Product
-from enarx.evidence.snp.report import (
-    ALGORITHM_ECDSA_P384_SHA384,
-    SIGNED_BY_NONE,
-    SIGNED_BY_VCEK,
-    SIGNED_BY_VLEK,
-    SIGNERS,
-    Report,
-)
+from enarx.evidence.snp.report import Report
 
 _SCALAR_BYTES = 48
 """Bytes of a P-384 scalar in the 72-byte fields R and S; the rest is zero (56860 table 141)."""

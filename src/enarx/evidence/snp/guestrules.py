@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enarx.evidence.appraisal import Rule, judge, judge_listed
+from enarx.evidence.snp.abi import POLICY_BITS
 from enarx.evidence.snp.policy import Policy
-from enarx.evidence.snp.report import POLICY_BITS, Report
+from enarx.evidence.snp.report import Report
 
 _ZERO_DIGEST = bytes(48)
 

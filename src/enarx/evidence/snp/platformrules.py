@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from enarx.evidence.appraisal import Rule, judge
 from enarx.evidence.authentic import Proof
+from enarx.evidence.snp.abi import PLATFORM_BITS
 from enarx.evidence.snp.policy import TCB_FIELDS, Policy
 from enarx.evidence.snp.product import Product
-from enarx.evidence.snp.report import PLATFORM_BITS, Report
+from enarx.evidence.snp.report import Report
 
 
 def judge_platform(report: Report, proof: Proof, policy: Policy, rules: list[Rule]) -> None:

@@ -17,9 +17,9 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from enarx.errors import ConfigError
+from enarx.evidence.snp.abi import PLATFORM_BITS, PLATFORM_SMT_EN, PLATFORM_TSME_EN
 from enarx.evidence.snp.policy import ANY, TCB_COMPONENTS, TCB_FIELDS, GuestPolicyRules, Policy
 from enarx.evidence.snp.product import Product
-from enarx.evidence.snp.report import PLATFORM_BITS, PLATFORM_SMT_EN, PLATFORM_TSME_EN
 from enarx.evidence.snp.semver import parse_requirement
 
 POLICY_MAX_BYTES = 256 * 1024
