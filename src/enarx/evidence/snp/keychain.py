@@ -210,25 +210,34 @@ def _verify(collateral: Collateral, at: int, trust: Trust, require_crl: bool, tr
 
 
 def _issuer(certificate: Certificate, chain: tuple[bytes, ...], trust: Trust) -> tuple[Authority, Root]:
-    """Who issued the endorsement: out of the given chain, checked against the roots, or out of the roots alone."""
+    """Who issued the endorsement: out of the given chain, checked against the roots, or out of the roots alone.
+
+    Every certificate that is given must prove itself, also one that is not needed: a chain with a stranger in it was
+    put together by somebody who either made a mistake or is trying something.
+    """
     if not chain:
         for root in trust.roots:
             for known in root.intermediates:
                 if known.subject == certificate.issuer:
                     return known, root
         raise _untrusted(f"{common_name(certificate.issuer)!r} belongs to no accepted root")
-    given = [parse_certificate(encoded) for encoded in chain]
+    given = [parse_certificate(encoded) for encoded in chain if encoded != certificate.encoded]
     for one in given:
         if one.issuer == one.subject:
             _check_given_root(one, trust)
+    found: tuple[Authority, Root] | None = None
     for one in given:
-        if one.subject == certificate.issuer and one.issuer != one.subject:
+        if one.issuer != one.subject:
             root = _root_of(one.issuer, trust)
-            return _intermediate(one, root, trust), root
-    raise _untrusted(
-        f"{common_name(certificate.subject)} was issued by {common_name(certificate.issuer)!r}, "
-        "which is not in the chain that was given"
-    )
+            made = _intermediate(one, root, trust)
+            if one.subject == certificate.issuer:
+                found = made, root
+    if found is None:
+        raise _untrusted(
+            f"{common_name(certificate.subject)} was issued by {common_name(certificate.issuer)!r}, "
+            "which is not in the chain that was given"
+        )
+    return found
 
 
 def _root_of(name: bytes, trust: Trust) -> Root:
