@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from enarx.errors import PolicyError
 
+_new = tuple.__new__
+
 
 class Rule(NamedTuple):
     """One check: what it expected, what it saw, who asked for it, and what to do when it failed.
@@ -65,7 +67,7 @@ class Appraisal:
     @property
     def accepted(self) -> bool:
         """True when there is at least one rule and every rule passed."""
-        return bool(self.rules) and all(rule.passed for rule in self.rules)
+        return bool(self.rules) and False not in [rule.passed for rule in self.rules]
 
     @property
     def failures(self) -> tuple[Rule, ...]:
@@ -105,9 +107,11 @@ def judge(
     code: str = "",
 ) -> None:
     """Append one rule; hint and code are kept only for a failure."""
-    rules.append(
-        Rule(name, passed, expected, seen, source) if passed else Rule(name, False, expected, seen, source, hint, code)
-    )
+    # Not through the constructor: its handling of defaults takes as long as everything else here.
+    if passed:
+        rules.append(_new(Rule, (name, True, expected, seen, source, "", "")))
+    else:
+        rules.append(Rule(name, False, expected, seen, source, hint, code))
 
 
 def judge_listed(

@@ -309,3 +309,8 @@ class Machine:
         encoded = self.report(**changes).encode()
         assert parse(encoded).encode() == encoded
         return encoded
+
+
+def ecdsa_der(report: Report) -> bytes:
+    """The report's signature as ``ECDSA-Sig-Value``, as verifiers take it."""
+    return der.encode_ecdsa(int.from_bytes(report.signature_r, "little"), int.from_bytes(report.signature_s, "little"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -29,10 +30,10 @@ from tests.evidence.snp.forge import (
 
 
 def refused(
-    report: Report, collateral: Collateral, trust: Trust, now: datetime = NOW, **options: bool
+    report: Report, collateral: Collateral, trust: Trust, now: datetime = NOW, *, require_crl: bool = False
 ) -> EvidenceError:
     with pytest.raises(EvidenceError) as caught:
-        authenticate(report, collateral, now, trust=trust, **options)
+        authenticate(report, collateral, now, trust=trust, require_crl=require_crl)
     return caught.value
 
 
@@ -257,7 +258,8 @@ def test_unsigned_bytes_cannot_carry_anything(machine: Machine) -> None:
         ("signature_s", report.signature_s[:48] + b"\1" + bytes(23)),
         ("reserved_330", bytes(367) + b"\1"),
     ):
-        error = refused(replace(report, **{name: value}), machine.collateral, machine.vendor.trust())
+        change: dict[str, Any] = {name: value}
+        error = refused(replace(report, **change), machine.collateral, machine.vendor.trust())
         assert error.code == "bad-signature"
 
 

@@ -22,9 +22,10 @@ from enarx.evidence.snp.abi import SIGNED_BY_VLEK
 from enarx.evidence.snp.appraise import appraise
 from enarx.evidence.snp.authenticate import authenticate
 from enarx.evidence.snp.endorsement import Kind
-from enarx.evidence.snp.keychain import AMD, Collateral, verify_chain, verify_intermediate
+from enarx.evidence.snp.keychain import verify_chain, verify_intermediate
 from enarx.evidence.snp.policy import GuestPolicyRules, Policy
 from enarx.evidence.snp.report import Report, parse
+from enarx.evidence.snp.trust import AMD, Collateral
 
 DEBUG_POLICY = "-debug-policy"
 _NO_DEBUG = Policy(

@@ -16,9 +16,10 @@ from enarx.evidence.authentic import Authentic, Proof, vouch
 from enarx.evidence.chain import seconds
 from enarx.evidence.snp.abi import ALGORITHM_ECDSA_P384_SHA384, SIGNED_BY_NONE, SIGNED_BY_VCEK, SIGNED_BY_VLEK, SIGNERS
 from enarx.evidence.snp.endorsement import Endorsement, Kind
-from enarx.evidence.snp.keychain import AMD, Collateral, Trust, VerifiedChain, verify_chain
+from enarx.evidence.snp.keychain import verify_chain
 from enarx.evidence.snp.product import Product
 from enarx.evidence.snp.report import Report
+from enarx.evidence.snp.trust import AMD, Collateral, Trust, VerifiedChain
 
 _SCALAR_BYTES = 48
 """Bytes of a P-384 scalar in the 72-byte fields R and S; the rest is zero (56860 table 141)."""
@@ -27,6 +28,7 @@ _RESERVED = bytes(368)
 _ZERO_CHIP = bytes(64)
 _ZERO_DIGEST = bytes(48)
 
+_SIGNED = {kind: Rule("signing-key", True, "VCEK or VLEK", kind.name, "report flags") for kind in Kind}
 _KINDS = {SIGNED_BY_VCEK: Kind.VCEK, SIGNED_BY_VLEK: Kind.VLEK}
 
 
@@ -50,12 +52,16 @@ def authenticate(
     try:
         kind = _check_signer(report, checks)
         chain = verify_chain(collateral, at, trust, require_crl=require_crl, trail=checks)
-        endorsement = chain.endorsement
+        endorsement, passed = chain.endorsement, chain.passed
         _check_kind(kind, endorsement, checks)
+        checks.append(passed.kind)
         _check_signature(report, chain, checks)
+        checks.append(passed.signature)
         _check_product(report, endorsement, checks)
         _check_tcb(report, endorsement, checks)
+        checks.append(passed.tcb)
         _check_chip(report, endorsement, checks)
+        checks.append(passed.chip_id)
         _check_contents(report, checks)
     except (AuthenticityError, CollateralError) as error:
         if not checks or checks[-1].passed:
@@ -129,7 +135,7 @@ def _check_signer(report: Report, checks: list[Rule]) -> Kind:
             ),
             "the report claims the chip's key and says that the chip's key is masked",
         )
-    checks.append(Rule("signing-key", True, "VCEK or VLEK", seen, "report flags"))
+    checks.append(_SIGNED[kind])
     return kind
 
 
@@ -148,7 +154,6 @@ def _check_kind(kind: Kind, endorsement: Endorsement, checks: list[Rule]) -> Non
             ),
             f"the report says it was signed by the {kind.name}, the certificate is for a {endorsement.kind.name}",
         )
-    checks.append(Rule("endorsement-kind", True, kind.name, endorsement.kind.name, "report flags"))
 
 
 def _check_signature(report: Report, chain: VerifiedChain, checks: list[Rule]) -> None:
@@ -171,7 +176,6 @@ def _check_signature(report: Report, chain: VerifiedChain, checks: list[Rule]) -
             ),
             f"the report's signature does not verify under the {chain.endorsement.kind.name}",
         )
-    checks.append(Rule("signature", True, "valid", "valid", f"key of the {chain.endorsement.kind.name}"))
 
 
 def _check_product(report: Report, endorsement: Endorsement, checks: list[Rule]) -> None:
@@ -213,15 +217,12 @@ def _check_tcb(report: Report, endorsement: Endorsement, checks: list[Rule]) -> 
             ),
             f"the certificate is for TCB {endorsement.tcb}, the report states {seen}",
         )
-    raw = endorsement.tcb.raw.hex()
-    checks.append(Rule("tcb", True, raw, raw, "certificate extensions 1.3.6.1.4.1.3704.1.3"))
 
 
 def _check_chip(report: Report, endorsement: Endorsement, checks: list[Rule]) -> None:
     """CHIP_ID against hwID; Turin's hwID has 8 bytes and the rest of CHIP_ID is zero. A VLEK names no chip."""
     hardware_id = endorsement.hardware_id
     if hardware_id is None:
-        checks.append(Rule("chip-id", True, "any chip", endorsement.csp_id, "VLEK extension 1.3.6.1.4.1.3704.1.5"))
         return
     if report.chip_id != hardware_id.ljust(len(_ZERO_CHIP), b"\0"):
         masked = report.chip_id == _ZERO_CHIP
@@ -238,7 +239,6 @@ def _check_chip(report: Report, endorsement: Endorsement, checks: list[Rule]) ->
             ),
             "the report does not name its chip" if masked else "the certificate belongs to another chip",
         )
-    checks.append(Rule("chip-id", True, hardware_id.hex(), "equal", "VCEK extension 1.3.6.1.4.1.3704.1.4"))
 
 
 def _check_contents(report: Report, checks: list[Rule]) -> None:

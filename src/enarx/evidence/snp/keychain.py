@@ -1,18 +1,13 @@
 """From a root to the key that signed a report: ARK, ASK or ASVK, VCEK or VLEK, and the revocation lists.
 
 Nothing is fetched: certificates and lists come as bytes from a host that is not trusted, and the root does not come
-with them. A chain that was verified once may be kept by ``Trust`` and is then used again, without its RSA
-verifications, for exactly the same bytes and only inside the time in which every part of it is valid.
+with them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from threading import Lock
-from typing import final
 
 from enarx.errors import AuthenticityError, CollateralError
 from enarx.evidence.appraisal import Rule
@@ -33,84 +28,15 @@ from enarx.evidence.chain import (
     moment,
     revoked_error,
 )
-from enarx.evidence.signature import PYCA, Scheme, Verifier, VerifyingKey
+from enarx.evidence.signature import Scheme, Verifier
 from enarx.evidence.snp.endorsement import Endorsement, Kind, read_endorsement
-from enarx.evidence.snp.roots import AMD_ROOTS, CHAIN_SCHEME, Root
+from enarx.evidence.snp.roots import CHAIN_SCHEME, Root
+from enarx.evidence.snp.trust import Collateral, PassedChecks, Trust, VerifiedChain
 
 CHAIN_MAX_CERTIFICATES = 16
 """Certificates that a caller may give along with the endorsement (count)."""
 CRLS_MAX = 8
 """Revocation lists that a caller may give (count)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Collateral:
-    """What came along with a report: the VCEK or VLEK, perhaps its chain, perhaps revocation lists; all DER.
-
-    With an empty ``chain`` the root's own knowledge of its intermediates is used.
-    """
-
-    endorsement: bytes
-    chain: tuple[bytes, ...] = ()
-    crls: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedChain:
-    """A platform's endorsement, verified up to a root. Valid from ``not_before`` to ``not_after``, both included."""
-
-    endorsement: Endorsement
-    root: Root
-    not_before: int
-    not_after: int
-    revocation_checked: bool
-    verify_report: VerifyingKey
-    checks: tuple[Rule, ...]
-
-
-@final
-class Trust:
-    """Who is believed, with what signatures are verified, and how many verified chains are remembered.
-
-    ``cache_entries`` bounds the memory (chains; the one unused for longest is forgotten first); 0 remembers nothing.
-    A chain is found again by the digest of every byte that was given for it, revocation lists included, and used only
-    while the earliest of its ends of validity has not passed. Safe to share between threads.
-    """
-
-    __slots__ = ("_chains", "_entries", "_lock", "roots", "verifier")
-
-    def __init__(self, roots: Iterable[Root] = AMD_ROOTS, verifier: Verifier = PYCA, *, cache_entries: int = 0) -> None:
-        self.roots = tuple(roots)
-        self.verifier = verifier
-        self._entries = cache_entries
-        self._chains: OrderedDict[bytes, VerifiedChain] = OrderedDict()
-        self._lock = Lock()
-
-    def recall(self, key: bytes, at: int) -> VerifiedChain | None:
-        """The chain remembered under ``key`` if all of it is valid at ``at``."""
-        with self._lock:
-            chain = self._chains.get(key)
-            if chain is None or not chain.not_before <= at <= chain.not_after:
-                return None
-            self._chains.move_to_end(key)
-            return chain
-
-    def remember(self, key: bytes, chain: VerifiedChain) -> None:
-        """Keep ``chain``, forgetting the one that was used least recently when there are too many."""
-        with self._lock:
-            self._chains[key] = chain
-            self._chains.move_to_end(key)
-            while len(self._chains) > self._entries:
-                self._chains.popitem(last=False)
-
-    @property
-    def remembers(self) -> bool:
-        """Whether this trust keeps verified chains at all."""
-        return self._entries > 0
-
-
-AMD = Trust()
-"""AMD's roots, verified with ``cryptography``, nothing remembered."""
 
 
 def verify_chain(
@@ -136,9 +62,13 @@ def verify_chain(
 
 def verify_intermediate(encoded: bytes, crls: Iterable[bytes], at: int, trust: Trust) -> tuple[Authority, Root]:
     """Verify an ASK or ASVK by itself: issued by a root's ARK, valid at ``at``, not revoked. Raises as above."""
-    certificate = parse_certificate(encoded)
-    root = _root_of(certificate.issuer, trust)
-    made = _intermediate(certificate, root, trust)
+    known = _known(hashlib.sha256(encoded).digest(), trust)
+    if known is not None and known[0] is not known[1].ark:
+        made, root = known
+    else:
+        certificate = parse_certificate(encoded)
+        root = _root_of(certificate.issuer, trust)
+        made = _intermediate(certificate, root, trust)
     _check_times((root.ark, made), at)
     lists = _applicable(crls, (root.ark, made), at, trust.verifier)
     _check_revocation(made, None, root, lists, at)
@@ -146,13 +76,13 @@ def verify_intermediate(encoded: bytes, crls: Iterable[bytes], at: int, trust: T
 
 
 def _digest(collateral: Collateral, require_crl: bool) -> bytes:
-    whole = hashlib.sha256(b"1" if require_crl else b"0")
+    parts = [b"1" if require_crl else b"0"]
     for group in ((collateral.endorsement,), collateral.chain, collateral.crls):
-        whole.update(len(group).to_bytes(2, "big"))
+        parts.append(len(group).to_bytes(2, "big"))
         for one in group:
-            whole.update(len(one).to_bytes(4, "big"))
-            whole.update(one)
-    return whole.digest()
+            parts.append(len(one).to_bytes(4, "big"))
+            parts.append(one)
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def _verify(collateral: Collateral, at: int, trust: Trust, require_crl: bool, trail: list[Rule]) -> VerifiedChain:
@@ -206,6 +136,20 @@ def _verify(collateral: Collateral, at: int, trust: Trust, require_crl: bool, tr
         revocation_checked=covered,
         verify_report=trust.verifier.load(endorsement.key, Scheme.ECDSA_SHA384),
         checks=tuple(trail[first:]),
+        passed=_passed(endorsement),
+    )
+
+
+def _passed(endorsement: Endorsement) -> PassedChecks:
+    kind, tcb = endorsement.kind.name, str(endorsement.tcb)
+    hardware_id = endorsement.hardware_id
+    return PassedChecks(
+        kind=Rule("endorsement-kind", True, kind, kind, "report flags"),
+        signature=Rule("signature", True, "valid", "valid", f"key of the {kind}"),
+        tcb=Rule("tcb", True, tcb, tcb, f"{kind} extensions 1.3.6.1.4.1.3704.1.3"),
+        chip_id=Rule("chip-id", True, "any chip", endorsement.csp_id, "VLEK extension 1.3.6.1.4.1.3704.1.5")
+        if hardware_id is None
+        else Rule("chip-id", True, hardware_id.hex(), hardware_id.hex(), "VCEK extension 1.3.6.1.4.1.3704.1.4"),
     )
 
 
@@ -217,16 +161,23 @@ def _issuer(certificate: Certificate, chain: tuple[bytes, ...], trust: Trust) ->
     """
     if not chain:
         for root in trust.roots:
-            for known in root.intermediates:
-                if known.subject == certificate.issuer:
-                    return known, root
+            for own in root.intermediates:
+                if own.subject == certificate.issuer:
+                    return own, root
         raise _untrusted(f"{common_name(certificate.issuer)!r} belongs to no accepted root")
-    given = [parse_certificate(encoded) for encoded in chain if encoded != certificate.encoded]
-    for one in given:
+    found: tuple[Authority, Root] | None = None
+    strangers: list[Certificate] = []
+    for encoded in chain:
+        known = _known(hashlib.sha256(encoded).digest(), trust)
+        if known is None:
+            if encoded != certificate.encoded:
+                strangers.append(parse_certificate(encoded))
+        elif known[0].subject == certificate.issuer:
+            found = known
+    for one in strangers:
         if one.issuer == one.subject:
             _check_given_root(one, trust)
-    found: tuple[Authority, Root] | None = None
-    for one in given:
+    for one in strangers:
         if one.issuer != one.subject:
             root = _root_of(one.issuer, trust)
             made = _intermediate(one, root, trust)
@@ -240,6 +191,15 @@ def _issuer(certificate: Certificate, chain: tuple[bytes, ...], trust: Trust) ->
     return found
 
 
+def _known(fingerprint: bytes, trust: Trust) -> tuple[Authority, Root] | None:
+    """The authority whose very certificate this is: what the roots know of it need not be read again."""
+    for root in trust.roots:
+        for one in (*root.intermediates, root.ark):
+            if one.sha256 == fingerprint:
+                return one, root
+    return None
+
+
 def _root_of(name: bytes, trust: Trust) -> Root:
     for root in trust.roots:
         if root.ark.subject == name:
@@ -250,18 +210,12 @@ def _root_of(name: bytes, trust: Trust) -> Root:
 def _check_given_root(certificate: Certificate, trust: Trust) -> None:
     """A root that comes with the evidence proves nothing; it must be one that is accepted already."""
     root = _root_of(certificate.subject, trust)
-    if certificate.sha256 == root.ark.sha256:
-        return
     if certificate.key != root.ark.key:
         raise _untrusted(f"the chain ends in a self-made {root.ark.name}, with another key than the accepted root")
     check_issued(certificate, root.ark.name, root.ark, trust.verifier)
 
 
 def _intermediate(certificate: Certificate, root: Root, trust: Trust) -> Authority:
-    fingerprint = certificate.sha256
-    for known in root.intermediates:
-        if known.sha256 == fingerprint:
-            return known
     made = authority(certificate, CHAIN_SCHEME)
     check_issued(certificate, made.name, root.ark, trust.verifier, below=1)
     return made

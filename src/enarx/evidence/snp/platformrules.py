@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from enarx.evidence.appraisal import Rule, judge
 from enarx.evidence.authentic import Proof
 from enarx.evidence.snp.abi import PLATFORM_BITS
-from enarx.evidence.snp.policy import TCB_FIELDS, Policy
-from enarx.evidence.snp.product import Product
+from enarx.evidence.snp.policy import Policy
+from enarx.evidence.snp.product import PRODUCTS
 from enarx.evidence.snp.report import Report
 
 
@@ -16,18 +16,17 @@ def judge_platform(report: Report, proof: Proof, policy: Policy, rules: list[Rul
     """Where the guest runs."""
     where = policy.source
     if policy.product:
-        names = [product.value for product in policy.product]
         judge(
             rules,
             "product",
-            proof.product in names,
-            " or ".join(names),
+            PRODUCTS[proof.product] in policy.product,
+            " or ".join([product.value for product in policy.product]),
             proof.product,
             source=f"{where} product",
             hint="run on a product that the policy names",
         )
     if policy.chip_id:
-        size = Product(proof.product).facts.hardware_id_bytes
+        size = PRODUCTS[proof.product].facts.hardware_id_bytes
         chip = report.chip_id
         judge(
             rules,
@@ -74,29 +73,21 @@ def judge_firmware(report: Report, proof: Proof, policy: Policy, rules: list[Rul
             source=f"{policy.source} provisional_firmware",
             hint="the operator can still roll the firmware back; ask for it to be committed",
         )
-    product = Product(proof.product)
     raw: Mapping[str, bytes] = {
         "reported": report.reported_tcb_raw,
         "committed": report.committed_tcb_raw,
         "launch": report.launch_tcb_raw,
         "current": report.current_tcb_raw,
     }
-    names = product.facts.components
-    for which in TCB_FIELDS:
-        own = policy.minimum_tcb.get((product, which))
-        floor = own if own is not None else policy.minimum_tcb.get((None, which))
-        if floor is None:
-            continue
-        place = f"{policy.source} minimum_tcb.{product.value + '.' if own is not None else ''}{which}"
-        for component, minimum in floor.items():
-            seen = raw[which][names.index(component)] if component in names else None
-            judge(
-                rules,
-                f"tcb-{which}-{component}",
-                seen is not None and seen >= minimum,
-                f">= {minimum}",
-                "not a component of this product" if seen is None else str(seen),
-                source=place,
-                hint="the platform's firmware is older than the policy accepts; its operator must update it",
-                code="tcb-too-old",
-            )
+    for floor in policy.floors(PRODUCTS[proof.product]):
+        seen = None if floor.at is None else raw[floor.which][floor.at]
+        judge(
+            rules,
+            floor.name,
+            seen is not None and seen >= floor.minimum,
+            floor.expected,
+            "not a component of this product" if seen is None else str(seen),
+            source=floor.source,
+            hint="the platform's firmware is older than the policy accepts; its operator must update it",
+            code="tcb-too-old",
+        )

@@ -7,8 +7,9 @@ appraisal can say where each expectation came from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from enarx.evidence.snp.product import Product
 from enarx.evidence.snp.semver import Requirement
@@ -38,6 +39,17 @@ class GuestPolicyRules:
     page_swap_disabled: bool = False
     abi: Requirement | None = None
     exact_flags: frozenset[str] | None = None
+
+
+class Floor(NamedTuple):
+    """A minimum for one byte of one TCB; ``at`` is None for a component that the product does not have."""
+
+    name: str
+    which: str
+    at: int | None
+    minimum: int
+    expected: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,23 @@ class Policy:
     require_crl: bool = False
     simulated: bool = False
     source: str = "policy"
+    _floors: dict[Product, tuple[Floor, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def floors(self, product: Product) -> tuple[Floor, ...]:
+        """The minimum security versions that apply to a product, in the order in which they are judged."""
+        known = self._floors.get(product)
+        if known is None:
+            known = self._floors[product] = tuple(self._compile_floors(product))
+        return known
+
+    def _compile_floors(self, product: Product) -> Iterator[Floor]:
+        names = product.facts.components
+        for which in TCB_FIELDS:
+            own = self.minimum_tcb.get((product, which))
+            place = f"{self.source} minimum_tcb.{product.value + '.' if own is not None else ''}{which}"
+            for component, minimum in (own if own is not None else self.minimum_tcb.get((None, which), {})).items():
+                at = names.index(component) if component in names else None
+                yield Floor(f"tcb-{which}-{component}", which, at, minimum, f">= {minimum}", place)
 
     def names_the_guest(self) -> bool:
         """Whether anything in this policy says which guest is meant."""

@@ -49,6 +49,10 @@ _FACTS = {
 }
 
 
+PRODUCTS = {product.value: product for product in Product}
+"""Products by the name that a proof gives them."""
+
+
 def product_of_cpuid(family: int, model: int) -> Product | None:
     """The product of combined (base plus extended) CPUID family and model, None for one that is not known."""
     for product, facts in _FACTS.items():

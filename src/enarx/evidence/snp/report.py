@@ -236,9 +236,9 @@ class Report:
             odd.append("PLATFORM_INFO bits 8..63")
         if self.flags & ~FLAGS_KNOWN:
             odd.append("flags bits 5..31")
-        if any(self.reserved_4c):
+        if self.reserved_4c != _ZEROS[:4]:
             odd.append("0x4C..0x4F")
-        if any(self.reserved_18b):
+        if self.reserved_18b != _ZEROS[:21]:
             odd.append("0x18B..0x19F")
         if not self.has_cpuid and (self.cpuid_family or self.cpuid_model or self.cpuid_stepping):
             odd.append("0x188..0x18A")
@@ -246,11 +246,12 @@ class Report:
             odd.append("0x1EB, 0x1EF")
         if not self.has_mitigations and (self.launch_mit_vector or self.current_mit_vector):
             odd.append("0x1F8..0x207")
-        if any(self.reserved_208):
+        if self.reserved_208 != _ZEROS:
             odd.append("0x208..0x29F")
         return tuple(odd)
 
 
+_ZEROS = bytes(152)
 _SIZES = (
     ("family_id", 16),
     ("image_id", 16),
