@@ -26,7 +26,7 @@ def enarx(*arguments: str | Path) -> int:
     evidence.add_parser(parser.add_subparsers(required=True))
     args = parser.parse_args(["evidence", *map(str, arguments)])
     try:
-        return int(args.run(args))
+        return evidence.run(args)
     except EnarxError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n{error.hint}\n")
         return error.exit_status

@@ -14,7 +14,7 @@ TCB_BYTES = 8
 class Tcb:
     """Eight bytes as stored in the report, and the names that the product gives them.
 
-    Not ordered: a TCB is at least another only if every component is, see ``covers``.
+    Not ordered: a TCB is at least another only if every component is, so minimums are stated and judged one by one.
     """
 
     raw: bytes
@@ -31,12 +31,6 @@ class Tcb:
             for name, value in zip(self.components, self.raw, strict=True)
             if value or not name.startswith("reserved")
         }
-
-    def covers(self, other: Tcb) -> bool:
-        """Whether every component is at least the other's. Only sensible for TCBs of one product."""
-        return self.components == other.components and all(
-            mine >= theirs for mine, theirs in zip(self.raw, other.raw, strict=True)
-        )
 
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in self.named().items())
