@@ -1,0 +1,351 @@
+"""Launch a Keep and serve its link until the workload has ended. Works for every kind of Keep that has a link."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from enarx.errors import HostError, LinkError, StreamError, UsageError
+from enarx.host import streams
+from enarx.host.cache import DiskCache
+from enarx.wire import HEADER, MAX_PAYLOAD, Decoder, Frame, Type, encode, encode_fields
+
+STOP_SECONDS: Final = 0.06
+"""How long a Keep has to end a workload that was told to stop, in seconds; then its process is killed."""
+MAX_LISTENERS: Final = 256
+"""Listening sockets of one Keep."""
+MAX_CONNECTING: Final = 16
+"""Connections of one Keep that are being made at once."""
+MAX_BLOB: Final = 1 << 30
+"""Largest cache entry that a Keep may store, in bytes."""
+_READ: Final = HEADER.size + MAX_PAYLOAD
+
+
+class RunningKeep(Protocol):
+    """A Keep that has been started."""
+
+    link: socket.socket
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Package:
+    """What to run. ``objects`` are (kind, name, bytes): config first, CA files, module, layers."""
+
+    objects: Sequence[tuple[str, str, bytes | bytearray | memoryview]]
+    args: Sequence[str] = ()
+    env: Sequence[tuple[str, str]] = ()
+    require_sandbox: bool = False
+    checked_calls: bool = False
+
+
+@dataclass(slots=True)
+class Ending:
+    """How the workload ended. ``status`` is the exit status; ``message`` is empty when all is well."""
+
+    status: int
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    sandbox: dict[str, Any] = field(default_factory=dict)
+    timings: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Listener:
+    sock: socket.socket
+    credit: int = 0
+
+
+@dataclass(slots=True)
+class _Blob:
+    name: str
+    size: int
+    data: bytearray
+
+
+class Host:
+    """Serves one Keep. ``log`` gets lines for people who asked for them."""
+
+    def __init__(self, keep: RunningKeep, cache: DiskCache | None, log: Callable[[str], None]) -> None:
+        self._keep = keep
+        self._link = keep.link
+        self._cache = cache
+        self._log = log
+        self._decoder = Decoder()
+        self._selector = selectors.DefaultSelector()
+        self._listeners: dict[int, _Listener] = {}
+        self._connecting = 0
+        self._send_lock = threading.Lock()
+        self._blob: _Blob | None = None
+        self._ending: Ending | None = None
+        self._sandbox: dict[str, Any] = {}
+        self._timings: list[Any] = []
+        self._signal = 0
+
+    def run(self, package: Package) -> Ending:
+        """Launch ``package`` and serve it to its end. Raises HostError or LinkError when the Keep breaks."""
+        launch = self._encode_launch(package)
+        wake_read, wake_write = socket.socketpair()
+        wake_read.setblocking(False)
+        wake_write.setblocking(False)
+        with _signals(wake_write.fileno(), self._signalled):
+            try:
+                self._selector.register(wake_read, selectors.EVENT_READ, lambda: wake_read.recv(4096))
+                self._selector.register(self._link, selectors.EVENT_READ, self._readable)
+                sender = threading.Thread(target=self._launch, args=(launch, package), daemon=True)
+                sender.start()  # the Keep may talk, or break, while we are still sending
+                return self._serve()
+            finally:
+                self._close()
+                wake_read.close()
+                wake_write.close()
+
+    def _encode_launch(self, package: Package) -> bytes:
+        try:
+            return encode_fields(
+                Type.LAUNCH,
+                args=list(package.args),
+                env=[list(pair) for pair in package.env],
+                objects=[(kind, name, len(data)) for kind, name, data in package.objects],
+                cache_key=self._cache.key.hex() if self._cache else "",
+                sandbox="require" if package.require_sandbox else "try",
+                engine="checked" if package.checked_calls else "fast",
+            )
+        except (ValueError, LinkError) as error:
+            raise UsageError(
+                "the workload's arguments and environment are too long",
+                hint=f"at most 4096 of each, {MAX_PAYLOAD} bytes together; put larger data into files (--dir)",
+            ) from error
+
+    def _launch(self, launch: bytes, package: Package) -> None:
+        with contextlib.suppress(OSError):  # the serving side hears of it too, and says more
+            self._send(launch)
+            for _, _, data in package.objects:
+                self._send_blob(data)
+
+    def _serve(self) -> Ending:
+        told = False
+        while self._ending is None:
+            if self._signal and not told:
+                told = True
+                with contextlib.suppress(OSError):
+                    self._send(encode_fields(Type.STOP, reason=signal.Signals(self._signal).name))
+            for key, _ in self._selector.select():
+                key.data()
+        return self._finish()
+
+    def _finish(self) -> Ending:
+        ending = self._ending or Ending(0)
+        ending.sandbox, ending.timings = self._sandbox, self._timings
+        if self._signal:
+            name = signal.Signals(self._signal).name
+            ending.status, ending.code, ending.message, ending.hint = 128 + self._signal, "", "", ""
+            self._log(f"stopped by {name}")
+        return ending
+
+    def _signalled(self, number: int) -> None:
+        """In the signal handler. The timer makes sure of the end, even if the Keep reads and says nothing more."""
+        if not self._signal:
+            self._signal = number
+            timer = threading.Timer(STOP_SECONDS, self._keep.kill)
+            timer.daemon = True
+            timer.start()
+
+    def _close(self) -> None:
+        for listener in self._listeners.values():
+            listener.sock.close()
+        self._selector.close()
+        self._decoder.close()
+        self._link.close()
+        self._keep.kill()
+        self._keep.wait()
+
+    def _send(self, data: bytes, fd: int = -1) -> None:
+        with self._send_lock:
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd >= 0 else []
+            sent = self._link.sendmsg([data], ancillary)
+            if sent < len(data):
+                self._link.sendall(memoryview(data)[sent:])
+
+    def _send_blob(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        for start in range(0, len(view), MAX_PAYLOAD):
+            self._send(encode(Type.BLOB, 0, view[start : start + MAX_PAYLOAD]))
+
+    def _readable(self) -> None:
+        try:
+            data = self._link.recv(_READ)
+        except OSError:
+            data = b""
+        if not data:
+            self._keep.kill()
+            status = self._keep.wait()
+            if self._signal:
+                self._ending = Ending(0)
+                return
+            how = f"by signal {-status}" if status < 0 else f"with status {status}"
+            raise HostError(
+                f"the Keep ended unexpectedly {how}",
+                code="keep-died",
+                hint="run again with --verbose; if it was killed for lack of memory, lower `memory` under [limits]",
+            )
+        for frame in self._decoder.feed(data, []):
+            self._handle(frame)
+
+    def _handle(self, frame: Frame) -> None:
+        handlers: dict[Type, Callable[[Frame], None]] = {
+            Type.BLOB: self._blob_part,
+            Type.STDIO: self._stdio,
+            Type.LISTEN: self._listen,
+            Type.ACCEPT: self._credit,
+            Type.CONNECT: self._connect,
+            Type.CLOSE: self._close_listener,
+            Type.CACHE_GET: self._cache_get,
+            Type.CACHE_PUT: self._cache_put,
+            Type.STATUS: self._status,
+            Type.EXIT: self._exit,
+        }
+        handler = handlers.get(frame.type)
+        if handler is None:
+            raise LinkError(f"unexpected {frame.type.name} from the Keep", code="link-frame")
+        handler(frame)
+
+    def _stdio(self, frame: Frame) -> None:
+        try:
+            fd = streams.open_stdio(frame.fields()["name"])
+        except StreamError as error:
+            self._failed(frame.id, error)
+            return
+        try:
+            self._send(encode_fields(Type.OPENED, frame.id, fd=True, name=""), fd)
+        finally:
+            os.close(fd)
+
+    def _failed(self, ident: int, error: StreamError) -> None:
+        message, hint = error.message[:4096], error.hint[:4096]
+        self._send(encode_fields(Type.FAILED, ident, code=error.code, message=message, hint=hint))
+
+    def _listen(self, frame: Frame) -> None:
+        fields = frame.fields()
+        try:
+            if len(self._listeners) >= MAX_LISTENERS or frame.id in self._listeners:
+                raise StreamError("too many listening sockets", code="listen-failed")
+            sock = streams.listen(fields["addr"], fields["port"])
+        except StreamError as error:
+            self._failed(frame.id, error)
+            return
+        self._listeners[frame.id] = _Listener(sock)
+        host, port = sock.getsockname()[:2]
+        self._log(f"listening on [{host}]:{port}" if ":" in host else f"listening on {host}:{port}")
+        self._send(encode_fields(Type.OPENED, frame.id, name=str(port)))
+
+    def _credit(self, frame: Frame) -> None:
+        listener = self._listeners.get(frame.id)
+        if listener is not None:
+            if not listener.credit:
+                self._selector.register(listener.sock, selectors.EVENT_READ, lambda: self._accept(frame.id, listener))
+            listener.credit = min(listener.credit + frame.fields()["count"], 1 << 16)
+
+    def _accept(self, ident: int, listener: _Listener) -> None:
+        try:
+            sock, address = listener.sock.accept()
+        except OSError:
+            return
+        with sock:
+            streams.no_delay(sock)
+            self._send(encode_fields(Type.INCOMING, ident, fd=True, peer=str(address[0])[:256]), sock.fileno())
+        listener.credit -= 1
+        if not listener.credit:
+            self._selector.unregister(listener.sock)
+
+    def _connect(self, frame: Frame) -> None:
+        """Connect in a thread: the Keep waits, but signals and other streams must not."""
+        fields = frame.fields()
+        if self._connecting >= MAX_CONNECTING:
+            self._failed(frame.id, StreamError("too many connections are being made", code="connect-failed"))
+            return
+        self._connecting += 1
+
+        def work() -> None:
+            try:
+                with contextlib.suppress(OSError):
+                    try:
+                        sock = streams.connect(fields["host"], fields["port"])
+                    except StreamError as error:
+                        self._failed(frame.id, error)
+                        return
+                    with sock:
+                        self._send(encode_fields(Type.OPENED, frame.id, fd=True, name=""), sock.fileno())
+            finally:
+                self._connecting -= 1
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def _close_listener(self, frame: Frame) -> None:
+        frame.fields()
+        listener = self._listeners.pop(frame.id, None)
+        if listener is not None:
+            if listener.credit:
+                self._selector.unregister(listener.sock)
+            listener.sock.close()
+
+    def _cache_get(self, frame: Frame) -> None:
+        name = frame.fields()["name"]
+        entry = self._cache.get(name) if self._cache else None
+        self._send(encode_fields(Type.CACHED, frame.id, size=len(entry or b"")))
+        if entry:
+            self._send_blob(entry)
+
+    def _cache_put(self, frame: Frame) -> None:
+        fields = frame.fields()
+        if not 0 < fields["size"] <= MAX_BLOB:
+            raise LinkError("the Keep announced a cache entry that is too large", code="link-frame")
+        self._blob = _Blob(fields["name"], fields["size"], bytearray())
+
+    def _blob_part(self, frame: Frame) -> None:
+        blob = self._blob
+        if blob is None or len(blob.data) + len(frame.payload) > blob.size:
+            raise LinkError("the Keep sent more bytes than it announced", code="link-frame")
+        blob.data += frame.payload
+        if len(blob.data) == blob.size:
+            self._blob = None
+            if self._cache:
+                self._cache.put(blob.name, blob.data)
+
+    def _status(self, frame: Frame) -> None:
+        fields = frame.fields()
+        self._sandbox = fields["sandbox"]
+        self._timings += fields["timings"][:64]
+
+    def _exit(self, frame: Frame) -> None:
+        fields = frame.fields()
+        self._ending = Ending(fields["status"], fields["code"], fields["message"], fields["hint"])
+
+
+@contextlib.contextmanager
+def _signals(wake: int, handler: Callable[[int], None]) -> Any:
+    """Handle SIGINT and SIGTERM by ``handler``, and wake ``select`` by a byte at descriptor ``wake``."""
+    if threading.current_thread() is not threading.main_thread():  # embedded: signals are the embedder's
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda got, _frame: handler(got)) for number in numbers]
+    previous_wake = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous_wake)
+        for number, old in zip(numbers, previous, strict=True):
+            signal.signal(number, old)

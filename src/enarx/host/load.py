@@ -1,0 +1,121 @@
+"""Read what the user wants to run from disk, with errors that name the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from enarx.errors import ConfigError, HostError, UsageError
+from enarx.host.launch import Package
+
+if TYPE_CHECKING:
+    import tarfile
+
+MAX_MODULE_BYTES: Final = 1 << 30
+"""Largest module that is read at all; the workload's own limit is checked in the Keep."""
+MAX_DIRECTORY_BYTES: Final = 4 << 30
+"""Largest directory that ``--dir`` copies, in bytes of its archive."""
+
+
+def path_of(text: str) -> Path:
+    """A path from the command line. Raises UsageError for one that cannot be a path."""
+    if not text or "\0" in text:
+        raise UsageError(f"{text!r} is not a path")
+    return Path(text)
+
+
+def load_package(*, module: Path, config: Path | None, directories: Sequence[str], env: Sequence[str]) -> Package:
+    """Read everything. Raises ConfigError, HostError or UsageError."""
+    objects: list[tuple[str, str, bytes | bytearray | memoryview]] = []
+    if config is not None:
+        objects += _config(config)
+    objects.append(("module", "main.wasm", _read(module, "failed to open WASM module at", MAX_MODULE_BYTES)))
+    objects += [_directory(text) for text in directories]
+    return Package(objects, env=[_variable(text) for text in env])
+
+
+def _read(path: Path, failure: str, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(limit + 1) if size <= limit else b""
+    except OSError as error:
+        raise HostError(
+            f"{failure} {path}: {error.strerror}", code="file-unreadable", hint="check the path and its permissions"
+        ) from error
+    if size > limit or len(data) > limit:
+        raise HostError(f"{failure} {path}: it is larger than {limit} bytes", code="file-too-large")
+    return data
+
+
+def _config(path: Path) -> list[tuple[str, str, bytes]]:
+    """The config, and the CA files that it names, relative to it."""
+    from enarx.config import MAX_CONFIG_BYTES, MAX_PEM_BYTES, parse
+
+    try:
+        text = _read(path, "failed to open package config at", MAX_CONFIG_BYTES)
+    except HostError as error:
+        raise ConfigError(error.message, code=error.code, hint=error.hint) from error.__cause__
+    parsed = parse(text, source=str(path))
+    files = [
+        ("ca", name, _read(path.parent / name, "failed to open the CA certificate at", MAX_PEM_BYTES))
+        for name in parsed.ca_paths()
+    ]
+    return [("config", "Enarx.toml", text), *files]
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--env {text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _directory(text: str) -> tuple[str, str, memoryview]:
+    """A directory of ours as a tar archive, for the Keep to unpack into its own file system."""
+    host, separator, guest = text.rpartition("::")
+    if not separator or not host or not guest:
+        raise UsageError(f"--dir {text!r} is not HOST::GUEST", hint="for example --dir ./site::/")
+    root = path_of(host)
+    if not root.is_dir():
+        raise HostError(f"--dir: {root} is not a directory", code="file-unreadable", hint="check the path")
+    return "layer", guest, archive(root)
+
+
+def archive(root: Path) -> memoryview:
+    """The tree below ``root`` as a tar archive (links as links; other kinds of file left out). Raises HostError."""
+    import io
+    import tarfile
+
+    buffer = io.BytesIO()
+    try:
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            _add_below(tar, buffer, root, "")
+    except OSError as error:
+        raise HostError(
+            f"--dir: {error.filename or root} cannot be read: {error.strerror}", code="file-unreadable"
+        ) from error
+    return buffer.getbuffer()
+
+
+def _add_below(tar: tarfile.TarFile, buffer: IO[bytes], directory: Path, prefix: str) -> None:
+    for entry in sorted(os.scandir(directory), key=lambda item: item.name):
+        info = tar.gettarinfo(entry.path, prefix + entry.name)
+        if info is None or not (info.isdir() or info.issym() or info.isreg() or info.islnk()):
+            continue
+        info.uid = info.gid = 0
+        info.uname = info.gname = ""
+        if info.isdir():
+            tar.addfile(info)
+            _add_below(tar, buffer, Path(entry.path), prefix + entry.name + "/")
+        elif info.issym():
+            tar.addfile(info)
+        else:
+            info.type, info.linkname = b"0", ""
+            with open(entry.path, "rb") as file:
+                info.size = os.fstat(file.fileno()).st_size
+                tar.addfile(info, file)
+        if buffer.tell() > MAX_DIRECTORY_BYTES:
+            raise HostError("--dir: the directory is too large", code="file-too-large")

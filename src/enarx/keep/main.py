@@ -1,0 +1,219 @@
+"""The life of a Keep: sandbox, launch, streams, compile, lock down, run, report.
+
+The main thread serves the link, the TLS handshakes and the deadline; the workload runs in a thread of its own.
+Whatever ends the workload, the main thread reports it and leaves at once: a workload that loops, or waits in a
+host call, cannot hold the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from enarx.config import Config
+from enarx.errors import EnarxError, LimitError, LinkError
+from enarx.keep.link import Link
+from enarx.keep.sandbox import Sandbox, close_inherited
+from enarx.keep.workload import Launch, receive_launch, receive_objects
+from enarx.wire import Type, encode_fields
+
+if TYPE_CHECKING:
+    from enarx.keep.loop import Loop
+    from enarx.keep.runtime import Outcome, Runtime
+    from enarx.keep.wasi.context import Context
+
+LINK_FD: Final = 3
+STOP_SECONDS: Final = 0.04
+"""How long a workload that was told to stop has to leave its host call and close its streams, in seconds."""
+
+CLOSE_SECONDS: Final = 2.0
+"""How long the streams of a workload that has ended may take to say goodbye to their peers, in seconds."""
+
+MAX_TEXT: Final = 4096
+"""Characters of a message that reach the host."""
+
+
+@dataclass(slots=True)
+class Timings:
+    """Where start-up time went: (step, milliseconds since the Keep's first instruction)."""
+
+    start: float
+    steps: list[tuple[str, float]] = field(default_factory=list)
+
+    def mark(self, step: str) -> None:
+        """``step`` is done."""
+        self.steps.append((step, round((time.monotonic() - self.start) * 1000, 2)))
+
+
+def main() -> None:
+    """Run one Keep over the link at descriptor 3, and end the process."""
+    timings = Timings(time.monotonic())
+    close_inherited(LINK_FD)
+    link_socket = socket.socket(fileno=LINK_FD)
+    link_socket.set_inheritable(False)
+    keep = Keep(link_socket, Sandbox(), timings)
+    status = keep.live()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+class Keep:
+    """One Keep, from its first frame to its last. ``sandbox`` is None in tests that run it in their own process."""
+
+    def __init__(self, link: socket.socket, sandbox: Sandbox | None, timings: Timings) -> None:
+        self.link = Link(link, self._stop)
+        self._sandbox = sandbox
+        self._timings = timings
+        self._loop: Loop | None = None
+        self._context: Context | None = None
+        self._outcome: Outcome | None = None
+
+    def live(self) -> int:
+        """Everything. Returns the process's exit status; the workload's own goes to the host in EXIT."""
+        from enarx.keep.runtime import EXIT_FAILED, Outcome
+
+        try:
+            outcome = self._run()
+        except EnarxError as error:
+            outcome = _outcome_of(error)
+        except Exception as error:  # noqa: BLE001 - the last handler: the host must hear of it, without a traceback
+            outcome = Outcome(
+                EXIT_FAILED, "keep-internal", f"the Keep failed: {type(error).__name__}: {error}",
+                "this is a fault of the Keep, not of the workload; please report it",
+            )  # fmt: skip
+        with contextlib.suppress(LinkError):
+            self._status()
+            self.link.send(
+                encode_fields(
+                    Type.EXIT,
+                    status=outcome.status,
+                    code=outcome.code[:64],
+                    message=outcome.message[:MAX_TEXT],
+                    hint=outcome.hint[:MAX_TEXT],
+                )
+            )
+            return 0
+        return EXIT_FAILED
+
+    def _status(self) -> None:
+        report = self._sandbox.report if self._sandbox else {}
+        self.link.send(encode_fields(Type.STATUS, sandbox=report, timings=self._timings.steps))
+        self._timings.steps = []
+
+    def _run(self) -> Outcome:
+        launch = receive_launch(self.link)
+        if self._sandbox:
+            self._sandbox.begin()
+        self._timings.mark("sandbox, first half")
+        self._prepare()
+        self._timings.mark("imports")
+        receive_objects(self.link, launch)
+        self._timings.mark("workload received")
+        return self._workload(launch)
+
+    def _prepare(self) -> None:
+        """Import what every workload needs; meanwhile the host is sending it."""
+        import enarx.keep.loop
+        import enarx.keep.wasi.openfile
+        import enarx.keep.wasi.stdio  # noqa: F401
+
+    def _workload(self, launch: Launch) -> Outcome:
+        from enarx.keep.cache import CodeCache
+        from enarx.keep.loop import Loop
+        from enarx.keep.runtime import Runtime
+        from enarx.keep.world import World
+
+        config = launch.config
+        self._loop = Loop()
+        world = World(launch, self.link, self._loop)
+        self._context = world.context
+        self._timings.mark("identity")
+        if self._sandbox:
+            self._sandbox.finish()
+            if launch.require_sandbox:
+                self._sandbox.require()
+            self._timings.mark("sandbox, second half")
+        world.open()
+        self._timings.mark("streams open")
+        done = os.eventfd(0, os.EFD_CLOEXEC)
+        runtime = Runtime(
+            world.context, config.limits.memory_bytes, lambda: os.eventfd_write(done, 1), checked=launch.checked_calls
+        )
+        self._timings.mark("engine")
+        module, cached = runtime.load(launch.module, CodeCache(self.link, launch.cache_key))
+        runtime.check(module)
+        self._timings.mark("code loaded from the cache" if cached else "compiled")
+        self._status()
+        return self._supervise(runtime, module, done, config)
+
+    def _supervise(self, runtime: Runtime, module: Any, done: int, config: Config) -> Outcome:
+        """Run the workload in its own thread and serve the link until it ends, is stopped, or hits a limit."""
+        from enarx.keep.engine import THREAD_STACK
+
+        assert self._loop is not None  # noqa: S101 - set by _workload
+        assert self._context is not None  # noqa: S101
+        context, loop = self._context, self._loop
+        ended: list[Outcome] = []
+
+        def work() -> None:
+            outcome = runtime.run(module)
+            context.table.close_all(CLOSE_SECONDS)
+            ended.append(outcome)
+            os.eventfd_write(done, 1)
+
+        threading.stack_size(THREAD_STACK)
+        threading.Thread(target=work, name="workload", daemon=True).start()
+        loop.watch(self.link, selectors.EVENT_READ, self.link.dispatch)
+        loop.watch(_Fd(done), selectors.EVENT_READ, loop.stop)
+        deadline = config.limits.deadline_seconds
+        if deadline is not None:
+            loop.call_later("deadline", deadline, lambda: self._end(_deadline_error(deadline)))
+        loop.run()
+        return ended[0] if ended else self._outcome or _outcome_of(runtime.memory_error())
+
+    def _end(self, error: EnarxError) -> None:
+        """End the workload from outside."""
+        assert self._loop is not None  # noqa: S101 - a timer of the loop calls this
+        self._outcome = _outcome_of(error)
+        self._loop.stop()
+
+    def _stop(self) -> None:
+        """The host says stop. What waits is woken; what does not end by itself in time is left where it is."""
+        if self._context is None or self._loop is None:
+            raise _STOPPED
+        self._context.wake()
+        self._loop.call_later("stop", STOP_SECONDS, lambda: self._end(_STOPPED))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fd:
+    """A bare descriptor as the event loop wants it."""
+
+    number: int
+
+    def fileno(self) -> int:
+        return self.number
+
+
+_STOPPED = EnarxError("the workload was stopped", code="stopped")
+
+
+def _outcome_of(error: EnarxError) -> Outcome:
+    from enarx.keep.runtime import EXIT_STOPPED, Outcome
+
+    return Outcome(EXIT_STOPPED, error.code, error.message) if error is _STOPPED else Outcome.of_error(error)
+
+
+def _deadline_error(seconds: float) -> LimitError:
+    return LimitError(
+        f"the workload ran longer than the limit `deadline` of {seconds:g} seconds",
+        code="limit-deadline",
+        hint="raise or remove `deadline` under [limits] in Enarx.toml",
+    )

@@ -1,0 +1,111 @@
+"""TLS, which ends inside the Keep: 1.3 only, Enarx's cipher suites and groups.
+
+Python's ``ssl`` cannot choose TLS 1.3 suites and takes one group only, so both come from ``openssl.cnf`` beside
+this file, which the Keep's process has in OPENSSL_CONF from its first instruction. ``server_context`` and
+``client_context`` refuse to work if OpenSSL did not read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from enarx.errors import ConfigError, StreamError
+from enarx.keep.identity import Identity
+
+SUITES: Final = ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
+GROUPS: Final = ("X25519", "P-384", "P-256")
+HANDSHAKE_SECONDS: Final = 10.0
+"""How long a peer may take for its handshake, in seconds."""
+
+
+def server_context(identity: Identity, client_ca: Sequence[bytes] = ()) -> ssl.SSLContext:
+    """For ``kind = "listen"``. With ``client_ca`` (PEM) every client must show a certificate under one of them."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, identity)
+    context.num_tickets = 0  # no resumption: nothing to keep a ticket key for
+    if client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        _trust(context, client_ca)
+    return context
+
+
+def client_context(identity: Identity, ca: Sequence[bytes] = ()) -> ssl.SSLContext:
+    """For ``kind = "connect"``. Trusts ``ca`` (PEM) alone, or the certificate store of the Keep's own image."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, identity)
+    if ca:
+        _trust(context, ca)
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def _context(protocol: int, identity: Identity) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    suites = tuple(suite["name"] for suite in context.get_ciphers() if suite["protocol"] == "TLSv1.3")
+    if suites != SUITES:
+        raise StreamError(
+            "OpenSSL did not read the Keep's configuration",
+            code="tls-configuration",
+            hint="the Keep must be started by `enarx`, with OPENSSL_CONF naming its own openssl.cnf",
+        )
+    with _private_file(identity.private_key_pem + identity.certificate_pem) as path:
+        context.load_cert_chain(path)
+    return context
+
+
+def _trust(context: ssl.SSLContext, anchors: Sequence[bytes]) -> None:
+    for pem in anchors:
+        try:
+            context.load_verify_locations(cadata=pem.decode("ascii"))
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(
+                "a CA certificate in the config cannot be used", code="config-ca", hint="give certificates in PEM"
+            ) from error
+
+
+@contextlib.contextmanager
+def _private_file(data: bytes) -> Iterator[str]:
+    """A path to ``data`` in memory that no other process can open: OpenSSL reads keys from paths only."""
+    fd = os.memfd_create("identity", os.MFD_CLOEXEC)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+def start_server(context: ssl.SSLContext, sock: socket.socket) -> ssl.SSLSocket:
+    """Put server-side TLS on a connected socket. The handshake is the caller's, step by step."""
+    sock.setblocking(False)
+    return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+
+
+def connect(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSocket:
+    """Client-side TLS with ``host``, a DNS name or IP literal, as the name to find in the server's certificate.
+
+    Blocks for HANDSHAKE_SECONDS at most. Raises StreamError.
+    """
+    deadline = time.monotonic() + HANDSHAKE_SECONDS
+    sock.settimeout(HANDSHAKE_SECONDS)
+    try:
+        tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+        tls.settimeout(max(0.001, deadline - time.monotonic()))
+        tls.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        raise StreamError(
+            f"failed to connect to endpoint: the certificate of {host} is not trusted: {error.verify_message}",
+            code="connect-untrusted",
+            hint="name its CA under `ca` in the [[files]] entry, and connect by a name that the certificate has",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StreamError(
+            f"failed to connect to endpoint: no TLS 1.3 with {host}: {error}", code="connect-tls"
+        ) from error
+    return tls

@@ -1,0 +1,142 @@
+"""What the Keep was given to run: receive it over the link, bounded at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from enarx import config as enarx_config
+from enarx.config import MAX_CONFIG_BYTES, Config
+from enarx.errors import LimitError, LinkError, WorkloadError
+from enarx.keep.link import Link
+from enarx.wire import Type
+
+MAX_CA_BYTES: Final = 1 << 16
+"""Largest CA file, in bytes."""
+WASM_MAGIC: Final = b"\0asm"
+CORE_MODULE: Final = b"\x01\0\0\0"
+COMPONENT: Final = b"\x0d\0\x01\0"
+ARCHIVE_OVERHEAD: Final = 4
+"""An archive may be this many times the file system's limit in size: headers and padding of small files."""
+
+
+@dataclass(slots=True)
+class Launch:
+    """One launch as the host announced it. ``layers`` holds (guest path, tar archive) pairs."""
+
+    args: list[str]
+    env: list[tuple[str, str]]
+    cache_key: bytes
+    require_sandbox: bool
+    checked_calls: bool
+    objects: list[tuple[str, str, int]]
+    config: Config = field(default_factory=Config.default)
+    module: bytearray = field(default_factory=bytearray)
+    ca_files: dict[str, bytes] = field(default_factory=dict)
+    layers: list[tuple[str, bytearray]] = field(default_factory=list)
+
+    @property
+    def configured(self) -> bool:
+        """Whether the workload came with an ``Enarx.toml``."""
+        return bool(self.objects) and self.objects[0][0] == "config"
+
+
+def receive_launch(link: Link) -> Launch:
+    """The LAUNCH frame. Raises LinkError unless it is the first frame and well-formed."""
+    frame = link.receive()
+    frame.close()
+    if frame.type != Type.LAUNCH:
+        raise LinkError("the host did not begin with LAUNCH", code="link-frame")
+    fields = frame.fields()
+    try:
+        key = bytes.fromhex(fields["cache_key"])
+    except ValueError:
+        raise _malformed() from None
+    return Launch(
+        args=list(_strings(fields["args"])),
+        env=[(name, value) for name, value in map(_pair, fields["env"])],
+        cache_key=key,
+        require_sandbox=fields["sandbox"] == "require",
+        checked_calls=fields["engine"] == "checked",
+        objects=[_object(item) for item in fields["objects"]],
+    )
+
+
+def receive_objects(link: Link, launch: Launch) -> None:
+    """Receive everything that the launch announced, in its order: config first, if any, as it sets the limits.
+
+    Raises ConfigError, LimitError, LinkError or WorkloadError.
+    """
+    for index, (kind, name, size) in enumerate(launch.objects):
+        limits = launch.config.limits
+        if kind == "config" and index == 0 and size <= MAX_CONFIG_BYTES:
+            launch.config = enarx_config.parse(bytes(link.receive_blob(size)))
+        elif kind == "ca" and size <= MAX_CA_BYTES:
+            launch.ca_files[name] = bytes(link.receive_blob(size))
+        elif kind == "module":
+            if size > limits.module_bytes:
+                raise LimitError(
+                    f"the module has {size} bytes, more than the limit `module` of {limits.module_bytes}",
+                    code="limit-module",
+                    hint="raise `module` under [limits] in Enarx.toml, or build a smaller module",
+                )
+            launch.module = link.receive_blob(size)
+        elif kind == "layer":
+            if size > ARCHIVE_OVERHEAD * limits.filesystem_bytes:
+                raise LimitError(
+                    f"the files for {name} take {size} bytes, which does not fit the limit `filesystem`",
+                    code="limit-filesystem",
+                    hint="raise `filesystem` under [limits] in Enarx.toml, or give the workload fewer files",
+                )
+            launch.layers.append((name, link.receive_blob(size)))
+        else:
+            raise _malformed()
+    check_module(launch.module)
+
+
+def check_module(module: bytes | bytearray) -> None:
+    """Raise WorkloadError unless the bytes begin as a core WebAssembly module."""
+    head = bytes(module[:8])
+    if head == WASM_MAGIC + CORE_MODULE:
+        return
+    if head == WASM_MAGIC + COMPONENT:
+        raise WorkloadError(
+            "failed to compile Wasm module: this is a component, not a module",
+            code="wasm-component",
+            hint="build for wasm32-wasip1 (WASI preview 1)",
+        )
+    if head.startswith(WASM_MAGIC):
+        raise WorkloadError(
+            f"failed to compile Wasm module: version {head[4:8].hex()} is not supported", code="wasm-version"
+        )
+    raise WorkloadError(
+        "failed to compile Wasm module: the file is not WebAssembly",
+        code="wasm-magic",
+        hint="give a binary module (.wasm); text (.wat) must be assembled first, for example with wat2wasm",
+    )
+
+
+def _malformed() -> LinkError:
+    return LinkError("the launch is malformed", code="link-frame")
+
+
+def _strings(items: list[Any]) -> Iterator[str]:
+    for item in items:
+        if not isinstance(item, str) or "\0" in item:
+            raise _malformed()
+        yield item
+
+
+def _pair(item: Any) -> tuple[str, str]:
+    if not isinstance(item, list) or len(item) != 2:
+        raise _malformed()
+    name, value = _strings(item)
+    return name, value
+
+
+def _object(item: Any) -> tuple[str, str, int]:
+    if not isinstance(item, list) or len(item) != 3 or type(item[2]) is not int or item[2] < 0:
+        raise _malformed()
+    kind, name = _strings(item[:2])
+    return kind, name, item[2]

@@ -1,0 +1,112 @@
+"""Builds what the workload will see: its descriptors in the order of the config, files, arguments, environment."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from enarx.config import ConnectFile, ListenFile, NullFile, Protocol, StdioFile, environment, pem_of
+from enarx.keep.link import Streams
+from enarx.keep.loop import Loop
+from enarx.keep.wasi.context import Context
+from enarx.keep.wasi.descriptor import Descriptor, DescriptorTable, Null
+from enarx.keep.wasi.openfile import preopen
+from enarx.keep.wasi.stdio import Stdio
+from enarx.keep.wasi.tree import FileSystem
+from enarx.keep.workload import Launch
+
+
+class World:
+    """The surroundings of one workload, in ``context``.
+
+    Making it imports and reads what the Keep's own image has (code, trust anchors); ``open`` needs nothing of that
+    any more, and is for after the sandbox has taken it away: it is where bytes from strangers come in.
+    """
+
+    def __init__(self, launch: Launch, streams: Streams, loop: Loop) -> None:
+        self._launch = launch
+        self._streams = streams
+        self._loop = loop
+        config = launch.config
+        self.context = Context(DescriptorTable(config.limits.open_descriptors))
+        self.context.args = [text.encode() for text in ("main.wasm", *config.args, *launch.args)]
+        # FD_COUNT and FD_NAMES describe the config; a program that has none sees nothing but what it was given.
+        pairs = [*(environment(config) if launch.configured else ()), *launch.env]
+        self.context.environment = [f"{name}={value}".encode() for name, value in pairs]
+        self._tls: dict[ListenFile | ConnectFile, ssl.SSLContext] = {}
+        files = [file for file in config.files if isinstance(file, ListenFile | ConnectFile)]
+        if files:
+            import enarx.keep.accept
+            import enarx.keep.wasi.stream
+        if launch.layers:
+            import enarx.keep.layer  # noqa: F401
+        if any(file.prot is Protocol.TLS for file in files):
+            self._make_tls(files)
+
+    def open(self) -> None:
+        """Open every stream and directory, in the order of the config.
+
+        Raises StreamError, LimitError, LinkError or WorkloadError.
+        """
+        for file in self._launch.config.files:
+            self.context.table.add(self._open(file))
+        self._files()
+
+    def _make_tls(self, files: Sequence[ListenFile | ConnectFile]) -> None:
+        """An identity and TLS contexts: their modules cost a tenth of a second to import. Raises ConfigError."""
+        from enarx.keep.identity import self_signed
+        from enarx.keep.tls import client_context, server_context
+
+        identity = self_signed(datetime.now(UTC))
+        for file in files:
+            if file.prot is Protocol.TLS:
+                entries = file.client_ca if isinstance(file, ListenFile) else file.ca
+                anchors = [pem_of(entry, self._launch.ca_files) for entry in entries]
+                make = server_context if isinstance(file, ListenFile) else client_context
+                self._tls[file] = make(identity, anchors)
+
+    def _open(self, file: NullFile | StdioFile | ListenFile | ConnectFile) -> Descriptor:
+        if isinstance(file, NullFile):
+            return Null()
+        if isinstance(file, StdioFile):
+            return Stdio(self._streams.stdio(file.kind), readable=file.kind == "stdin")
+        if isinstance(file, ListenFile):
+            return self._listen(file)
+        return self._connect(file)
+
+    def _listen(self, file: ListenFile) -> Descriptor:
+        """A TLS listener starts non-blocking and a plain one blocking, as in Enarx."""
+        from enarx.keep.accept import CONNECTIONS, ConnectionQueue
+        from enarx.keep.wasi.stream import Listener
+
+        tls = self._tls.get(file)
+        number = 0  # the queue is used only once connections come, which is after it is known
+        queue = ConnectionQueue(
+            self._loop, tls, lambda count: self._streams.credit(number, count), lambda: self._streams.close(number)
+        )
+        number = self._streams.listen(file.addr, file.port, queue.incoming)
+        self._streams.credit(number, CONNECTIONS)
+        return Listener(queue, self.context.interrupt.wait, nonblocking=tls is not None)
+
+    def _connect(self, file: ConnectFile) -> Descriptor:
+        from enarx.keep.wasi.stream import Stream, TlsStream
+
+        sock = self._streams.connect(file.host, file.port)
+        tls = self._tls.get(file)
+        if tls is None:
+            return Stream(sock)
+        from enarx.keep.tls import connect
+
+        return TlsStream(connect(tls, sock, file.host))
+
+    def _files(self) -> None:
+        """The in-memory file system: one tree for each directory that the workload was given."""
+        fs = FileSystem(self._launch.config.limits.filesystem_bytes, time.time_ns)
+        for path, archive in self._launch.layers:
+            from enarx.keep.layer import unpack
+
+            root = fs.new_root()
+            unpack(archive, fs, root)
+            self.context.table.add(preopen(fs, root, path.encode()))

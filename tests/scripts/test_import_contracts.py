@@ -1,0 +1,82 @@
+"""The import rules of pyproject.toml, each broken on purpose in a tree of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+LINT = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
+SHARED = ("errors", "config", "manifest", "wire")
+PACKAGES = ("evidence", "keep", "host", "tenant", "trust", "simulator", "cli")
+
+
+def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[str]:
+    """Run the project's contracts over a bare tree of all its packages in which ``module`` holds ``source``."""
+    root = tree / "enarx"
+    for package in PACKAGES:
+        (root / package).mkdir(parents=True)
+        (root / package / "__init__.py").touch()
+    for name in ("__init__", *SHARED, "evidence/binding", "evidence/chain", "keep/engine", "unheard_of"):
+        (root / f"{name}.py").touch()
+    (root / f"{module}.py").write_text(source)
+    environment = {"PYTHONPATH": f"{tree}:{ROOT}"}
+    command = [*LINT, "--config", str(ROOT / "pyproject.toml")]
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("evidence/report", "from enarx import config"),
+        ("evidence/report", "import enarx.keep"),
+        ("evidence/report", "import requests"),
+        ("keep/main", "import enarx.host"),
+        ("keep/main", "from enarx.evidence import chain"),
+        ("keep/main", "import enarx.simulator"),
+        ("keep/main", "import msgspec"),
+        ("keep/main", "import enarx.unheard_of"),
+        ("keep/main", "def later():\n    import enarx.tenant"),
+        ("keep/tls", "import wasmtime"),
+        ("host/launch", "import enarx.keep"),
+        ("host/launch", "import enarx.tenant"),
+        ("host/launch", "from wasmtime import Module"),
+        ("tenant/policy", "import enarx.host"),
+        ("tenant/policy", "import enarx.keep.engine"),
+        ("tenant/policy", "import enarx.simulator"),
+        ("trust/layers", "import enarx.simulator"),
+        ("simulator/device", "import enarx.host"),
+        ("wire", "import enarx.config"),
+        ("config", "import tomlkit"),
+        ("errors", "import enarx.wire"),
+        ("host/launch", "import enarx.cli"),
+    ],
+)
+def test_a_forbidden_import_is_refused(tmp_path: Path, module: str, source: str) -> None:
+    answer = lint(tmp_path, module, source)
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    assert f"enarx.{module.replace('/', '.')} imports " in answer.stdout
+    assert ", 0 broken" not in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("evidence/report", "import struct\nfrom cryptography import x509\nfrom enarx.errors import MalformedError"),
+        (
+            "keep/main",
+            "import socket\nimport enarx\nfrom enarx import wire, config\nfrom enarx.evidence import binding",
+        ),
+        ("keep/engine", "import wasmtime\nfrom wasmtime import _ffi"),
+        ("host/launch", "import enarx.simulator\nimport enarx.evidence.chain\nimport enarx.manifest"),
+        ("tenant/policy", "from enarx.evidence import chain"),
+        ("cli/run", "import enarx.host, enarx.keep, enarx.tenant, enarx.simulator, enarx.trust"),
+    ],
+)
+def test_what_the_architecture_allows_passes(tmp_path: Path, module: str, source: str) -> None:
+    answer = lint(tmp_path, module, source)
+    assert answer.returncode == 0, answer.stdout + answer.stderr

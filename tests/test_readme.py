@@ -1,0 +1,182 @@
+"""Every command shown in the README and in docs/ is run, or stands here with the reason why it is not.
+
+A block fenced as ``console`` or ``sh`` is a sequence of commands (``console``: the lines after ``$ ``, the others are
+output). Each block runs in a directory of its own, prepared with what the text calls by name: ``app.wasm``, a program
+that prints a line, ``Enarx.toml`` with the three standard streams, and ``data/``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from enarx import config
+from tests.support import ROOT
+
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
+    ROOT.glob("docs/**/*.md")
+)
+COMMAND_LANGUAGES = ("console", "sh")
+COMMAND_TIMEOUT_SECONDS = 60
+
+# Not run, and why. A `make` target need not be listed: test_make_target_exists looks at each.
+NOT_RUN = {
+    ".venv/bin/python -m pytest tests/scripts/test_coverage_gate.py": "runs as part of the tests that run this one",
+}
+
+PROGRAM = r"""
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\0e\00\00\00\00\00\00\00\00\00\00\00from the Keep!\n")
+  (func (export "_start") (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
+"""
+CONFIG = '[[files]]\nkind = "stdin"\n[[files]]\nkind = "stdout"\n[[files]]\nkind = "stderr"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The commands of one fenced block, with where it stands."""
+
+    document: str
+    line: int
+    commands: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line}"
+
+
+def blocks_of(document: str, text: str) -> Iterator[Block]:
+    """The command blocks in a Markdown text. An indented fence counts; an unclosed one is an error."""
+    language = ""
+    body: list[str] = []
+    start = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        fence = re.fullmatch(r"\s*```(\S*).*", line)
+        if start and fence is None:
+            body.append(line.strip())
+        elif start:
+            if language in COMMAND_LANGUAGES:
+                yield Block(document, start, tuple(commands_in(language, body)))
+            start, body = 0, []
+        elif fence is not None:
+            start, language = number, fence[1]
+    assert not start, f"{document}:{start}: the block is not closed"
+
+
+def commands_in(language: str, lines: list[str]) -> Iterator[str]:
+    """One command a line, continued by a backslash; comments and, in ``console``, output are left out."""
+    joined = "\n".join(lines).replace("\\\n", " ")
+    for line in joined.splitlines():
+        command = line.removeprefix("$ ") if language == "console" else line
+        is_output = language == "console" and command == line
+        if command and not is_output and not command.startswith("#"):
+            yield " ".join(command.split())
+
+
+BLOCKS = [
+    block for path in DOCUMENTS for block in blocks_of(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
+]
+COMMANDS = {command for block in BLOCKS for command in block.commands}
+MAKE_COMMANDS = sorted(command for command in COMMANDS if command.split()[0] == "make")
+
+
+def runnable(block: Block) -> list[str]:
+    return [command for command in block.commands if command not in NOT_RUN and command not in MAKE_COMMANDS]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    import wasmtime
+
+    (tmp_path / "app.wasm").write_bytes(wasmtime.wat2wasm(PROGRAM))
+    (tmp_path / "Enarx.toml").write_text(CONFIG)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "page.html").write_text("<p>from the host</p>\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if runnable(block)], ids=str)
+def test_documented_commands_work(block: Block, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    environment = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(tmp_path_factory.mktemp("home")),
+    }
+    for command in runnable(block):
+        words = shlex.split(command)
+        assert words[0] == "enarx", f"{block}: run it or give a reason in NOT_RUN: {command}"
+        if words[1:3] == ["config", "init"]:
+            (workspace / "Enarx.toml").unlink()  # it does not overwrite one
+        done = subprocess.run(
+            words,
+            cwd=workspace,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}: {command}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("command", MAKE_COMMANDS)
+def test_documented_make_target_exists(command: str) -> None:
+    """Its recipe is not run: `make test` runs this test, and the others are tests' and CI's own business."""
+    words = shlex.split(command)
+    environment = {"PATH": "/usr/bin:/bin"}  # without the MAKEFLAGS of a make that runs these tests
+    command_line = [words[0], "-n", *words[1:]]
+    done = subprocess.run(command_line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    assert next(block for block in BLOCKS if block.document == "README.md").commands == ("make demo", "make test")
+
+
+def test_every_reason_not_to_run_a_command_is_needed() -> None:
+    assert not NOT_RUN.keys() - COMMANDS
+    assert all(len(reason.split()) > 3 for reason in NOT_RUN.values())
+
+
+def test_every_fenced_block_says_its_language() -> None:
+    """So that no command escapes by standing in a block without one."""
+    for path in DOCUMENTS:
+        fences = re.findall(r"^\s*```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert all(fences[::2]), path
+        assert not any(fences[1::2]), path
+
+
+def test_relative_links_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.relative_to(ROOT)} links to {target}"
+
+
+def test_the_configs_shown_are_valid() -> None:
+    """Configs only: a block of TOML in these documents is an Enarx.toml."""
+    found = 0
+    for path in DOCUMENTS:
+        for text in re.findall(r"^```toml\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            config.parse(text, source=path.name)
+            found += 1
+    assert found
+
+
+def test_blocks_and_commands_are_found() -> None:
+    text = "a\n```console\n$ one \\\n  two\noutput\n$ three\n```\n```toml\n$ no\n```\n  ```sh\n# no\nfour\n  ```\n"
+    assert [(block.line, block.commands) for block in blocks_of("x", text)] == [
+        (2, ("one two", "three")),
+        (11, ("four",)),
+    ]
+    with pytest.raises(AssertionError, match="x:1: the block is not closed"):
+        list(blocks_of("x", "```sh\n"))
