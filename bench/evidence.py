@@ -1,25 +1,23 @@
 """How fast SEV-SNP evidence is verified, as ratios where a ratio says more than a time.
 
 Every figure comes from one run in which the contestants take turns, on a forged chain with RSA keys of AMD's size; the
-fastest of many short rounds counts. Prints one JSON object; run with ``python -m bench.evidence``.
+fastest of many short rounds counts.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bench.figure import Better, Figure
 from enarx.errors import ConfigError
 from enarx.evidence.awslc import AwsLcVerifier
 from enarx.evidence.signature import PYCA, Scheme, Verifier
@@ -141,14 +139,6 @@ def _self_signature(vendor: Vendor) -> Callable[[], object]:
 
 def process_ms(rounds: int = 15) -> float:
     """Milliseconds of ``enarx evidence verify`` as a process, the fastest of some, bytecode written beforehand."""
-    program = (
-        "import argparse, sys\n"
-        "from enarx.cli import evidence\n"
-        "parser = argparse.ArgumentParser()\n"
-        "evidence.add_parser(parser.add_subparsers())\n"
-        "args = parser.parse_args()\n"
-        "sys.exit(args.run(args))\n"
-    )
     vectors = import_module("omne_attest.vectors")
     with tempfile.TemporaryDirectory() as folder:
         report, vcek, policy = (Path(folder) / name for name in ("report.bin", "vcek.der", "policy.toml"))
@@ -156,7 +146,7 @@ def process_ms(rounds: int = 15) -> float:
         vcek.write_bytes(vectors.vcek())
         measurement = parse(vectors.attestation()).measurement.hex()
         policy.write_text(f'[snp]\nmeasurement = "{measurement}"\n[snp.guest_policy]\ndebug = true\n')
-        command = [sys.executable, "-c", program, "evidence", "verify", str(report), "--vcek", str(vcek)]
+        command = [str(Path(sys.executable).with_name("enarx")), "evidence", "verify", str(report), "--vcek", str(vcek)]
         command += ["--policy", str(policy), "--at", "2026-10-01T00:00:00Z"]
         best = float("inf")
         for _ in range(rounds):
@@ -166,57 +156,30 @@ def process_ms(rounds: int = 15) -> float:
     return best
 
 
-def figures() -> list[dict[str, object]]:
-    """Every figure with its bar; ``details`` has the microseconds behind it."""
+def run() -> list[Figure]:
+    """Every figure of SNP verification."""
     verifiers: dict[str, Verifier] = {"cryptography": PYCA}
     try:
         verifiers["aws-lc"] = AwsLcVerifier()
     except ConfigError:
         sys.stderr.write("awscrt is not installed: no figures for the fast verifier\n")
     times = library(verifiers)
+    details = {f"{name.replace(' ', '_')}_us": value for name, value in times.items()}
     bare = times["cryptography bare P-384"]
+    peer = "one P-384 verification"
     found = [
-        _figure("snp full verification", times["cryptography full"] / 1000, "ms", 1.0),
-        _figure("snp chain remembered / bare P-384", times["cryptography chain remembered"] / bare, "ratio", 1.15),
-        _figure(
-            f"snp chain remembered and appraised by {RULES} rules / bare P-384",
+        Figure("snp_full", times["cryptography full"] / 1000, "ms", Better.LOWER, "library call", 1.0, details),
+        Figure("snp_chain_remembered", times["cryptography chain remembered"] / bare, "x", Better.LOWER, peer, 1.15),
+        Figure(
+            "snp_chain_remembered_appraised",
             times["cryptography chain remembered, appraised"] / bare,
-            "ratio",
-            None,
+            "x",
+            Better.LOWER,
+            f"{peer}; {RULES} rules",
         ),
-        _figure("enarx evidence verify, process", process_ms(), "ms", 180.0),
+        Figure("evidence_verify_process", process_ms(), "ms", Better.LOWER, "whole process", 180.0),
     ]
     if "aws-lc" in verifiers:
-        found.insert(
-            2,
-            _figure(
-                "snp chain remembered, appraised, aws-lc", times["aws-lc chain remembered, appraised"], "us", 250.0
-            ),
-        )
-    found[0]["details"] = {f"{name}, us": round(value, 1) for name, value in times.items()}
+        appraised = times["aws-lc chain remembered, appraised"]
+        found.append(Figure("snp_fast", appraised, "us", Better.LOWER, "chain remembered, appraised, aws-lc", 250.0))
     return found
-
-
-def _figure(name: str, value: float, unit: str, bar: float | None) -> dict[str, object]:
-    return {"name": name, "value": round(value, 3), "unit": unit, "bar": bar, "ok": bar is None or value <= bar}
-
-
-def main() -> int:
-    """Measure and print; 1 when a bar is missed."""
-    found = figures()
-    print(
-        json.dumps(
-            {
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "cores": len(os.sched_getaffinity(0)),
-                "load": os.getloadavg()[0],
-                "figures": found,
-            },
-            indent=2,
-        )
-    )
-    return 0 if all(figure["ok"] for figure in found) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -19,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from enarx.cli import config, demo, run
+    from enarx.cli import config, demo, evidence, key, measure, run, sign
 
     parser = _Parser(
         prog="enarx",
@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"enarx {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (run, config, demo):
+    for module in (run, config, evidence, measure, key, sign, demo):
         module.add_parser(commands)
     return parser
 

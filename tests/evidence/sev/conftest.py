@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +13,6 @@ from enarx.evidence.sev.authenticate import Platform, authenticate
 from tests.evidence.sev.platforms import MadePlatform, make_platform
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="session")
-def vectors() -> Path:
-    """The directory of published evidence: ``ENARX_VECTORS``, else ``../shared/vectors`` beside the tree."""
-    root = Path(__file__).resolve().parents[3]
-    path = Path(os.environ.get("ENARX_VECTORS") or root.parent / "shared" / "vectors")
-    if not (path / "INDEX.toml").is_file():
-        pytest.skip(f"no test vectors at {path} (set ENARX_VECTORS)")
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from enarx.evidence.snp.product import Product
@@ -30,13 +27,3 @@ def cloud_machine(vendor: Vendor) -> Machine:
 @pytest.fixture(scope="session", params=list(Product), ids=lambda product: str(product.value))
 def any_machine(request: pytest.FixtureRequest) -> Machine:
     return Machine(Vendor(request.param))
-
-
-@pytest.fixture(scope="session")
-def vectors() -> Path:
-    """The directory of published evidence: ``ENARX_VECTORS``, else ``../shared/vectors`` beside the tree."""
-    beside = Path(__file__).resolve().parents[3].parent / "shared" / "vectors"
-    path = Path(os.environ.get("ENARX_VECTORS") or beside)
-    if not (path / "INDEX.toml").is_file():
-        pytest.skip(f"no test vectors at {path} (set ENARX_VECTORS)")
-    return path

@@ -2,15 +2,13 @@
 
 The launch is a 4 MiB firmware, of whose 1024 pages 376 are distinct as in OVMF builds, and 60 MiB of kernel and initrd,
 all read from files in the page cache. "cold" reads and hashes everything; "known" has the digest of the firmware and
-the SHA-256 of kernel and initrd, and computes the rest. Prints JSON: milliseconds and ratios, medians over the rounds.
+the SHA-256 of kernel and initrd, and computes the rest. Figures are medians over the rounds.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from pathlib import Path
 from sevsnpmeasure import guest
 from sevsnpmeasure.sev_mode import SevMode
 
+from bench.figure import Better, Figure
 from enarx.evidence.launchfile import kernel_hashes, read_firmware
 from enarx.evidence.snp import measure
 from enarx.evidence.vcpu import vcpu_signature
@@ -51,8 +50,8 @@ def milliseconds(call: Callable[[], object], repeats: int = 1) -> float:
     return (time.perf_counter() - start) * 1000 / repeats
 
 
-def run(folder: Path) -> dict[str, object]:
-    """Measure in ``folder``; returns the figures. Raises RuntimeError when the digests differ."""
+def measure_in(folder: Path) -> list[Figure]:
+    """Measure in ``folder``. Raises RuntimeError when the digests differ."""
     noise = random.Random(2)
     paths = {name: folder / name for name in ("ovmf", "kernel", "initrd")}
     image = firmware()
@@ -85,23 +84,14 @@ def run(folder: Path) -> dict[str, object]:
         "cold": statistics.median(theirs_ms / ours_ms for theirs_ms, ours_ms, _ in rounds),
         "known": statistics.median(theirs_ms / ours_ms for theirs_ms, _, ours_ms in rounds),
     }
-    return {
-        "bench": "snp-launch-digest",
-        "sev_snp_measure_ms": round(reference, 3),
-        "cold_ms": round(cold_ms, 3),
-        "known_ms": round(known_ms, 4),
-        "ratios": {name: round(ratio, 2) for name, ratio in ratios.items()},
-        "bars": BARS,
-        "met": all(ratios[name] >= bar for name, bar in BARS.items()),
-    }
+    details = {"sev_snp_measure_ms": reference, "cold_ms": cold_ms, "known_ms": known_ms}
+    return [
+        Figure(f"snp_launch_digest_{name}", ratios[name], "x", Better.HIGHER, "sev-snp-measure", bar, details)
+        for name, bar in BARS.items()
+    ]
 
 
-def main() -> int:
+def run() -> list[Figure]:
+    """The figures of SNP launch digests."""
     with tempfile.TemporaryDirectory() as folder:
-        figures = run(Path(folder))
-    print(json.dumps(figures))
-    return 0 if figures["met"] else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return measure_in(Path(folder))
