@@ -16,7 +16,13 @@ from typing import Final
 from bench.figure import Better, Figure
 from bench.workspace import ROOT, BenchError
 
-BENCHES: Final = {"startup": "bench.startup", "tls": "bench.tls_echo", "cpu": "bench.cpu"}
+BENCHES: Final = {
+    "startup": "bench.startup",
+    "tls": "bench.tls_echo",
+    "cpu": "bench.cpu",
+    "evidence": "bench.evidence",
+    "launch-digest": "bench.launch_digest",
+}
 """Benches by name: modules whose ``run()`` returns figures."""
 OUTPUT: Final = ROOT / "build" / "bench.json"
 

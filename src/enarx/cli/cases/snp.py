@@ -1,0 +1,213 @@
+"""Cases of technology ``snp``: reports, endorsement chains, ID keys, and launches that a document describes.
+
+What a case asks follows from what its inputs are, told by their bytes and never by their names: a report is
+authenticated, certificates without a report are verified as a chain, public keys get their firmware digests, a
+document with launch parameters is measured. Only ``*-debug-policy`` is told by its name, as the format says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from enarx.cli.cases import FAIL, OK, UNSUPPORTED, Case, CaseResult, Index, Load, dstack, inputs, verify_time
+from enarx.cli.snpview import endorsement_fields, report_fields
+from enarx.errors import CollateralError, EnarxError, MalformedError
+from enarx.evidence import der
+from enarx.evidence.bundle import split_certificates, unwrap_pem
+from enarx.evidence.certificate import common_name, parse_certificate
+from enarx.evidence.chain import moment, seconds
+from enarx.evidence.snp import certtable
+from enarx.evidence.snp.abi import SIGNED_BY_VLEK
+from enarx.evidence.snp.appraise import appraise
+from enarx.evidence.snp.authenticate import authenticate
+from enarx.evidence.snp.endorsement import Kind
+from enarx.evidence.snp.keychain import verify_chain, verify_intermediate
+from enarx.evidence.snp.policy import GuestPolicyRules, Policy
+from enarx.evidence.snp.report import Report, parse
+from enarx.evidence.snp.trust import AMD, Collateral
+
+DEBUG_POLICY = "-debug-policy"
+_NO_DEBUG = Policy(
+    any_measurement=True,
+    vmpl=(0, 1, 2, 3),
+    reserved=True,
+    guest_policy=GuestPolicyRules(debug=False, migration=True, cxl=True),
+    source="no debug",
+)
+_ENDORSEMENTS = frozenset(kind.value for kind in Kind)
+
+
+@dataclass(slots=True)
+class _Inputs:
+    """The inputs of a case, sorted."""
+
+    reports: list[bytes] = field(default_factory=list)
+    endorsements: dict[str, bytes] = field(default_factory=dict)
+    chain: list[bytes] = field(default_factory=list)
+    bare: list[bytes] = field(default_factory=list)
+    crls: list[bytes] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    documents: list[bytes] = field(default_factory=list)
+
+
+def run(case: Case, load: Load, index: Index) -> CaseResult:
+    """Judge one case of technology ``snp``; see ``enarx.cli.cases``."""
+    del index
+    sorted_inputs = _Inputs()
+    for path in inputs(case):
+        _sort(load(path), sorted_inputs)
+    now = verify_time(case, datetime.now(UTC))
+    if sorted_inputs.documents:
+        return _document(sorted_inputs)
+    if sorted_inputs.reports:
+        return _report(str(case.get("name", "")), sorted_inputs, now)
+    if sorted_inputs.keys:
+        return _keys(case, sorted_inputs)
+    return _certificates(sorted_inputs, now)
+
+
+def _sort(data: bytes, into: _Inputs) -> None:
+    if data.lstrip()[:1] in (b"{", b"["):
+        into.documents.append(data)
+    elif b"-----BEGIN PUBLIC KEY-----" in data:
+        into.keys.append(data)
+    elif b"-----BEGIN X509 CRL-----" in data:
+        into.crls.append(unwrap_pem(data, "X509 CRL"))
+    elif b"-----BEGIN CERTIFICATE-----" in data or data[:1] == b"\x30":
+        _sort_der(data, into)
+    elif any(data.startswith(guid.bytes) for guid in (certtable.VCEK_GUID, certtable.VLEK_GUID, certtable.ARK_GUID)):
+        table = certtable.parse(data)
+        for blob in (table.endorsement, *table.chain):
+            if blob is not None:
+                _sort_der(blob, into)
+        into.crls.extend(table.crls)
+    else:
+        into.reports.append(data)
+
+
+def _sort_der(data: bytes, into: _Inputs) -> None:
+    if data[:1] == b"\x30" and _is_crl(data):
+        into.crls.append(data)
+        return
+    found = split_certificates(data)
+    for encoded in found:
+        certificate = parse_certificate(encoded)
+        name = common_name(certificate.subject)
+        if name in _ENDORSEMENTS:
+            into.endorsements[name] = encoded
+        elif len(found) == 1 and certificate.issuer != certificate.subject:
+            into.bare.append(encoded)
+        else:
+            into.chain.append(encoded)
+
+
+def _is_crl(data: bytes) -> bool:
+    """A tbsCertList begins with its version number; a tbsCertificate with a context tag."""
+    outer = der.element(data, 0, len(data))
+    tbs = der.element(data, outer.start, outer.stop)
+    return tbs.tag == der.SEQUENCE and der.element(data, tbs.start, tbs.stop).tag == der.INTEGER
+
+
+def _report(name: str, given: _Inputs, now: datetime) -> CaseResult:
+    if len(given.reports) != 1:
+        raise MalformedError("more than one report", code="case-inputs", hint="mend the index")
+    report = parse(given.reports[0])
+    fields = report_fields(report)
+    if not given.endorsements:
+        return CaseResult(UNSUPPORTED, "no-endorsement", fields)
+    try:
+        authentic = authenticate(report, _collateral(report, given), now)
+        if name.endswith(DEBUG_POLICY):
+            appraise(authentic, _NO_DEBUG).require()
+    except EnarxError as error:
+        return CaseResult(FAIL, error.code, fields)
+    return CaseResult(OK, fields=fields)
+
+
+def _collateral(report: Report, given: _Inputs) -> Collateral:
+    wanted = Kind.VLEK if report.signing_key == SIGNED_BY_VLEK else Kind.VCEK
+    encoded = given.endorsements.get(wanted.value) or next(iter(given.endorsements.values()))
+    return Collateral(encoded, (*given.bare, *given.chain), tuple(given.crls))
+
+
+def _certificates(given: _Inputs, now: datetime) -> CaseResult:
+    at = seconds(now)
+    if given.endorsements:
+        encoded = next(iter(given.endorsements.values()))
+        certificate = parse_certificate(encoded)
+        fields: dict[str, object] = {
+            "not_before": moment(certificate.not_before),
+            "not_after": moment(certificate.not_after),
+        }
+        collateral = Collateral(encoded, (*given.bare, *given.chain), tuple(given.crls))
+        verified = verify_chain(collateral, at, AMD)
+        return CaseResult(OK, fields=fields | endorsement_fields(verified.endorsement))
+    subjects = given.bare or [one for one in given.chain if not _self_issued(one)]
+    if not subjects:
+        raise CollateralError("no certificate to judge", code="collateral-missing", hint="mend the index")
+    for encoded in subjects:
+        made, root = verify_intermediate(encoded, given.crls, at, AMD)
+    return CaseResult(OK, fields={"name": made.name, "serial": f"{made.serial:#x}", "root": root.ark.name})
+
+
+def _self_issued(encoded: bytes) -> bool:
+    certificate = parse_certificate(encoded)
+    return certificate.issuer == certificate.subject
+
+
+def _keys(case: Case, given: _Inputs) -> CaseResult:
+    """Public keys: the digests that firmware reports for them; the ID key comes first, then the author key."""
+    from base64 import b64encode
+
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    from enarx.evidence.snp import idblock
+
+    fields: dict[str, object] = {}
+    for name, pem in zip(("id_key_digest", "author_key_digest"), given.keys, strict=False):
+        try:
+            key = load_pem_public_key(pem)
+        except ValueError as error:
+            raise MalformedError("not a public key", code="malformed", hint="expected PEM") from error
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise MalformedError("not an EC key", code="unsupported-algorithm", hint="expected P-384")
+        digest = idblock.key_digest(key)
+        fields[name] = digest.hex()
+        fields[f"{name}_b64"] = b64encode(digest).decode()
+    fields |= _id_block(case)
+    return CaseResult(OK, fields=fields)
+
+
+def _id_block(case: Case) -> dict[str, object]:
+    """An ID block that the case keeps is read and written again; its launch digest is one of the fields."""
+    from base64 import b64decode, b64encode
+    from binascii import Error as Base64Error
+
+    from enarx.evidence.snp import idblock
+
+    stated = case.get("fields", {}).get("id_block_b64")
+    if stated is None:
+        return {}
+    try:
+        block = idblock.IdBlock.from_bytes(b64decode(str(stated), validate=True))
+    except Base64Error as error:
+        raise MalformedError("the ID block is not base64", code="malformed", hint="mend the index") from error
+    return {"launch_digest": block.launch_digest.hex(), "id_block_b64": b64encode(block.to_bytes()).decode()}
+
+
+def _document(given: _Inputs) -> CaseResult:
+    """Launch parameters in a document: measured, and compared with the report that comes with them."""
+    launch = dstack.read(given.documents[0])
+    measurement = launch.measurement()
+    fields: dict[str, object] = {"launch_digest": measurement.hex(), "measurement": measurement.hex()}
+    if launch.host_data is not None:
+        fields["host_data"] = launch.host_data.hex()
+    for encoded in given.reports:
+        report = parse(encoded)
+        if report.measurement != measurement:
+            return CaseResult(FAIL, "measurement-mismatch", fields)
+        if launch.host_data is not None and report.host_data != launch.host_data:
+            return CaseResult(FAIL, "host-data-mismatch", fields)
+    return CaseResult(OK, fields=fields)

@@ -1,0 +1,144 @@
+"""``enarx evidence run-cases``: judge every case of a vector index, one JSON line for each."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from enarx.cli.cases import FAIL, OK, UNSUPPORTED, Case, CaseResult, Index, Load
+from enarx.errors import EnarxError, UsageError
+
+INDEX_MAX_BYTES = 16 * 1024 * 1024
+"""Largest index that is read (bytes)."""
+INPUT_MAX_BYTES = 256 * 1024 * 1024
+"""Largest input of a case that is read (bytes): firmware, kernels and initial ram disks are among them."""
+
+_HIDDEN = frozenset(("expect", "expect_basis", "reason", "checked", "note"))
+_HIDDEN_FIELD = "expected_"
+_UNUSABLE = ("case-", "file-")
+"""Codes of errors that say something about the index and not about the evidence."""
+_TECHNOLOGY = re.compile(r"[a-z][a-z0-9_]*")
+_NOT_COMPARED = frozenset(("disputed", "partial", "info"))
+
+Runner: TypeAlias = Callable[[Case, Load, Index], CaseResult]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the cases of ``args.index``; 1 when ``--compare`` finds a difference, else 0."""
+    path = Path(args.index)
+    document = _read_index(path)
+    files = {str(one.get("path", "")): one for one in document.get("file", [])}
+    load = _loader(path.parent)
+    compared = different = 0
+    for case in document.get("case", []):
+        if args.tee and case.get("tee") != args.tee:
+            continue
+        result = judge(case, load, files)
+        line: dict[str, object] = {
+            "case": case.get("name", ""),
+            "verdict": result.verdict,
+            "reason": result.reason,
+            "fields": dict(result.fields),
+        }
+        if args.compare:
+            difference = compare(case, result)
+            line["expect"] = case.get("expect", "")
+            line["match"] = difference == ""
+            line["difference"] = difference
+            compared += 1
+            different += difference != ""
+        print(json.dumps(line) if args.json or not args.compare else _readable(line))
+    if args.compare and not args.json:
+        print(f"{compared} cases, {different} different from what the index expects")
+    return 1 if different else 0
+
+
+def judge(case: Mapping[str, Any], load: Load, files: Index) -> CaseResult:
+    """Judge one case without its answer. A refusal of any kind is a result; anything else is a fault and is raised."""
+    technology = str(case.get("tee", ""))
+    runner = _runner(technology)
+    if runner is None:
+        return CaseResult(UNSUPPORTED, f"technology {technology!r} is not supported")
+    question = {key: value for key, value in case.items() if key not in _HIDDEN}
+    if isinstance(question.get("fields"), dict):
+        question["fields"] = {k: v for k, v in question["fields"].items() if not k.startswith(_HIDDEN_FIELD)}
+    try:
+        return runner(question, load, files)
+    except EnarxError as error:
+        unusable = isinstance(error, UsageError) and error.code.startswith(_UNUSABLE)
+        return CaseResult(UNSUPPORTED if unusable else FAIL, error.code)
+
+
+def compare(case: Mapping[str, Any], result: CaseResult) -> str:
+    """What differs from the answer in the index, empty when nothing does."""
+    expect = str(case.get("expect", ""))
+    kind, _, reason = expect.partition(":")
+    if kind in _NOT_COMPARED:
+        return ""
+    if kind == "parse-only":
+        return "" if result.fields and result.verdict in (OK, UNSUPPORTED) else f"verdict {result.verdict}"
+    wanted = expect if kind == "tcb" else kind
+    if result.verdict != wanted:
+        return f"verdict {result.verdict} {result.reason}".strip()
+    if kind == FAIL and reason and reason != result.reason:
+        return f"reason {result.reason}"
+    stated = case.get("fields", {})
+    for name, value in result.fields.items():
+        answer = stated.get(name, stated.get(f"{_HIDDEN_FIELD}{name}"))
+        if answer is not None and kind == OK and answer != value:
+            return f"field {name}"
+    return ""
+
+
+def _runner(technology: str) -> Runner | None:
+    name = f"enarx.cli.cases.{technology}"
+    if not _TECHNOLOGY.fullmatch(technology) or importlib.util.find_spec(name) is None:
+        return None
+    runner: Runner | None = getattr(importlib.import_module(name), "run", None)
+    return runner
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes() if path.stat().st_size <= INDEX_MAX_BYTES else None
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", code="file-unreadable", hint="check the path"
+        ) from error
+    if data is None:
+        raise UsageError(f"{path} has more than {INDEX_MAX_BYTES} bytes", code="too-long", hint="check the path")
+    try:
+        return tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}", code="index-syntax", hint="mend the index") from error
+
+
+def _loader(folder: Path) -> Load:
+    root = folder.resolve()
+
+    def load(name: str) -> bytes:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise UsageError(f"{name!r} leaves the index's folder", code="case-inputs", hint="mend the index")
+        try:
+            if path.stat().st_size > INPUT_MAX_BYTES:
+                raise UsageError(f"{name} has more than {INPUT_MAX_BYTES} bytes", code="too-long", hint="check it")
+            return path.read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"cannot read {name}: {error.strerror}", code="file-unreadable", hint="mend the index"
+            ) from error
+
+    return load
+
+
+def _readable(line: Mapping[str, object]) -> str:
+    seen = f"{line['verdict']}:{line['reason']}" if line["reason"] else str(line["verdict"])
+    mark = "ok  " if line["match"] else "DIFF"
+    return f"{mark} {line['case']}: {seen} (expected {line['expect']})"

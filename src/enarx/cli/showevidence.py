@@ -1,0 +1,77 @@
+"""``enarx evidence show``: what a file says, without believing any of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from enarx.cli.evidence import EVIDENCE_MAX_BYTES
+from enarx.cli.keyfile import read_input
+from enarx.errors import UsageError
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print the file of ``args.file``, told by its bytes; 0, or MalformedError and UsageError."""
+    data = read_input(args.file, EVIDENCE_MAX_BYTES, "evidence")
+    kind, fields, text = describe(data)
+    if args.json:
+        print(json.dumps({"format": "enarx-evidence-show/1", "kind": kind, "fields": fields}))
+    else:
+        print(text)
+    return 0
+
+
+def describe(data: bytes) -> tuple[str, dict[str, object], str]:
+    """What ``data`` is, its values under stable names, and a text for a person."""
+    from enarx.cli import snpview
+    from enarx.evidence.snp import certtable
+    from enarx.evidence.snp.report import REPORT_BYTES, parse
+
+    if data[:1] == b"\x30" or b"-----BEGIN CERTIFICATE-----" in data:
+        return _certificate(data)
+    if len(data) == REPORT_BYTES:
+        report = parse(data)
+        return "snp-report", snpview.report_fields(report), snpview.show_report(report)
+    if _looks_like_table(data):
+        table = certtable.parse(data)
+        sizes: dict[str, object] = {
+            name: len(blob) for name, blob in zip(table.names(), table.entries.values(), strict=True)
+        }
+        return "snp-certificate-table", sizes, snpview.show_table(table)
+    raise UsageError(
+        f"{len(data)} bytes that are neither a report of {REPORT_BYTES} bytes, a certificate nor a certificate table",
+        code="evidence-unknown",
+        hint="give the bare report, as the guest's firmware returned it",
+    )
+
+
+def _looks_like_table(data: bytes) -> bool:
+    from enarx.evidence.snp import certtable
+
+    known = (certtable.VCEK_GUID, certtable.VLEK_GUID, certtable.ASK_GUID, certtable.ARK_GUID, certtable.CRL_GUID)
+    return any(data.startswith((guid.bytes, guid.bytes_le)) for guid in known)
+
+
+def _certificate(data: bytes) -> tuple[str, dict[str, object], str]:
+    from enarx.cli import snpview
+    from enarx.evidence.bundle import split_certificates
+    from enarx.evidence.certificate import common_name, parse_certificate
+    from enarx.evidence.chain import moment
+    from enarx.evidence.snp.endorsement import Kind, read_endorsement
+
+    certificate = parse_certificate(split_certificates(data)[0])
+    name = common_name(certificate.subject)
+    not_before, not_after = moment(certificate.not_before), moment(certificate.not_after)
+    fields: dict[str, object] = {
+        "subject": name,
+        "issuer": common_name(certificate.issuer),
+        "serial": f"{certificate.serial:#x}",
+        "not_before": not_before,
+        "not_after": not_after,
+        "sha256": certificate.sha256.hex(),
+    }
+    if name in {kind.value for kind in Kind}:
+        endorsement = read_endorsement(certificate)
+        fields |= snpview.endorsement_fields(endorsement)
+        return "snp-endorsement", fields, snpview.show_endorsement(endorsement, not_before, not_after)
+    return "certificate", fields, "\n".join(f"{key:<16}{value}" for key, value in fields.items())

@@ -1,0 +1,217 @@
+"""SNP cases: what a case asks is told by the bytes of its inputs."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enarx.cli.cases import CaseResult, dstack, snp
+from enarx.errors import EnarxError, EvidenceError, MalformedError
+from enarx.evidence.snp import certtable, idblock
+from enarx.evidence.snp.authenticate import authenticate
+from enarx.evidence.snp.trust import Trust
+from tests.evidence.snp.forge import NOW, Machine, Vendor, ec_key
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine(Vendor())
+
+
+@pytest.fixture
+def judge(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CaseResult]:
+    """Judges inputs as a case, with the forged vendor in AMD's place."""
+    trust: Trust = machine.vendor.trust()
+    monkeypatch.setattr(snp, "AMD", trust)
+    monkeypatch.setattr(
+        snp, "authenticate", lambda report, collateral, now: authenticate(report, collateral, now, trust=trust)
+    )
+
+    def run(*data: bytes, name: str = "case", at: datetime = NOW, **case: object) -> CaseResult:
+        files = {str(i): one for i, one in enumerate(data)}
+        return snp.run({"name": name, "inputs": list(files), "verify_at": at, **case}, files.__getitem__, {})
+
+    return run
+
+
+def pem(label: str, data: bytes) -> bytes:
+    return f"-----BEGIN {label}-----\n".encode() + base64.encodebytes(data) + f"-----END {label}-----\n".encode()
+
+
+def test_report_is_judged_with_certificates_in_any_order_and_form(
+    machine: Machine, judge: Callable[..., CaseResult]
+) -> None:
+    vendor, report = machine.vendor, machine.report_bytes()
+    chain = pem("CERTIFICATE", vendor.ask) + pem("CERTIFICATE", vendor.ark)
+    table = certtable.encode([(certtable.VCEK_GUID, machine.certificate), (certtable.CRL_GUID, vendor.crl())])
+    for inputs in (
+        (report, machine.certificate),
+        (report, machine.certificate, vendor.ask + vendor.ark),
+        (chain, pem("CERTIFICATE", machine.certificate), report),
+        (report, machine.certificate, vendor.ask, vendor.crl()),
+        (report, machine.certificate, pem("X509 CRL", vendor.crl())),
+        (report, table),
+    ):
+        result = judge(*inputs)
+        assert (result.verdict, result.reason) == ("ok", "")
+        assert result.fields["measurement"] == "ab" * 48
+        assert result.fields["cpuid_model"] == 1
+
+
+def test_refusals_keep_the_fields_and_the_reason(machine: Machine, judge: Callable[..., CaseResult]) -> None:
+    debug = machine.report_bytes(policy=0xB0000)
+    assert judge(debug, machine.certificate).verdict == "ok"
+    result = judge(debug, machine.certificate, name="x-debug-policy")
+    assert (result.verdict, result.reason, result.fields["debug"]) == ("fail", "debug-enabled", True)
+    altered = bytearray(debug)
+    altered[0x90] ^= 1
+    assert judge(bytes(altered), machine.certificate).reason == "bad-signature"
+    revoked = judge(debug, machine.certificate, machine.vendor.crl(0x10001))
+    assert revoked.reason == "certificate-revoked"
+
+
+def test_report_without_an_endorsement_is_read_and_not_judged(
+    machine: Machine, judge: Callable[..., CaseResult]
+) -> None:
+    result = judge(machine.report_bytes())
+    assert (result.verdict, result.reason, result.fields["vmpl"]) == ("unsupported", "no-endorsement", 0)
+
+
+def test_endorsement_fitting_the_report_is_chosen(machine: Machine, judge: Callable[..., CaseResult]) -> None:
+    cloud = Machine(machine.vendor, vlek=True)
+    for report in (machine.report_bytes(), cloud.report_bytes()):
+        assert judge(report, machine.certificate, cloud.certificate).verdict == "ok"
+
+
+def test_certificates_alone_are_verified_as_a_chain(machine: Machine, judge: Callable[..., CaseResult]) -> None:
+    vendor = machine.vendor
+    result = judge(machine.certificate, vendor.ask + vendor.ark)
+    assert (result.verdict, result.fields["product"], result.fields["snp"]) == ("ok", "Milan", 24)
+    assert judge(vendor.ask, vendor.asvk + vendor.ark).fields["name"] == "SEV-Milan"
+    assert judge(vendor.ask + vendor.ark).verdict == "ok"
+    for inputs in ((vendor.ask, vendor.crl(0x10001)), (vendor.ark,), (Vendor(name="impostor").ask,)):
+        with pytest.raises(EvidenceError):
+            judge(*inputs)
+
+
+def test_two_reports_are_not_one_case(machine: Machine, judge: Callable[..., CaseResult]) -> None:
+    with pytest.raises(MalformedError):
+        judge(machine.report_bytes(), machine.report_bytes())
+
+
+def test_public_keys_get_the_digests_that_firmware_reports(judge: Callable[..., CaseResult]) -> None:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    keys = [ec_key(name).public_key() for name in ("id", "author")]
+    files = [key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in keys]
+    block = idblock.IdBlock(b"\1" * 48, bytes(16), bytes(16), 1, 0x30000).to_bytes()
+    result = judge(*files, fields={"id_block_b64": base64.b64encode(block).decode()})
+    assert result.fields["id_key_digest"] == idblock.key_digest(keys[0]).hex()
+    assert result.fields["author_key_digest"] == idblock.key_digest(keys[1]).hex()
+    assert result.fields["launch_digest"] == "01" * 48
+    for broken in (b"-----BEGIN PUBLIC KEY-----", files[0]):
+        with pytest.raises(MalformedError):
+            judge(broken, fields={"id_block_b64": "!"})
+
+
+def cbor(value: object) -> bytes:
+    def head(kind: int, size: int) -> bytes:
+        return bytes((kind << 5 | 26,)) + size.to_bytes(4, "big")
+
+    if isinstance(value, int):
+        return head(0, value)
+    if isinstance(value, bytes):
+        return head(2, len(value)) + value
+    if isinstance(value, str):
+        return head(3, len(value)) + value.encode()
+    if isinstance(value, list):
+        return head(4, len(value)) + b"".join(map(cbor, value))
+    assert isinstance(value, dict)
+    return head(5, len(value)) + b"".join(cbor(part) for pair in value.items() for part in pair)
+
+
+def launch_document(**changes: object) -> bytes:
+    measured = {
+        "cmdline": "console=ttyS0",
+        "ovmf_hash": b"\2" * 48,
+        "kernel_hash": b"\3" * 32,
+        "initrd_hash": b"\4" * 32,
+        "hashes_table_gpa": 0x810C00,
+        "reset_eip": 0x80B004,
+        "ovmf_sections": [
+            {"gpa": 0x800000, "size": 0x9000, "type": 1},
+            {"gpa": 0x80D000, "size": 0x1000, "type": 2},
+            {"gpa": 0x80E000, "size": 0x1000, "type": 3},
+            {"gpa": 0x810000, "size": 0x1000, "type": 16},
+        ],
+    } | changes
+    stated = {
+        "measurement": base64.b64encode(cbor(measured)).decode(),
+        "vcpus": 2,
+        "vcpu_type": "EPYC-v4",
+        "guest_features": 1,
+    }
+    config = json.dumps({"before": {}, "sev_snp_measurement": json.dumps(stated), "mr_config": '{"version":3}'})
+    return json.dumps({"attestation": (b"\0{framing" + config.encode() + b"}\xff").hex()}).encode()
+
+
+def test_described_launch_is_measured_and_compared_with_the_report(
+    machine: Machine, judge: Callable[..., CaseResult]
+) -> None:
+    launch = dstack.read(launch_document())
+    assert launch.host_data is not None
+    good = machine.report_bytes(measurement=launch.measurement(), host_data=launch.host_data)
+    result = judge(launch_document(), good)
+    assert (result.verdict, result.fields["launch_digest"]) == ("ok", launch.measurement().hex())
+    assert judge(launch_document()).verdict == "ok"
+    assert judge(launch_document(cmdline="init=/bin/sh"), good).reason == "measurement-mismatch"
+    other = machine.report_bytes(measurement=launch.measurement())
+    assert judge(launch_document(), other).reason == "host-data-mismatch"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ovmf_hash": b"short"},
+        {"ovmf_hash": 3},
+        {"reset_eip": "no number"},
+        {"ovmf_sections": [{"gpa": 0}]},
+        {"ovmf_sections": [{"gpa": 0, "size": 4096, "type": 1}] * 65},
+        {"ovmf_sections": 7},
+        {"cmdline": "with \0"},
+    ],
+)
+def test_launch_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(EnarxError):
+        dstack.read(launch_document(**change)).measurement()
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"attestation": "zz"}', b'{"attestation": "00"}', b"[" * 50_000])
+def test_document_without_a_launch_is_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedError):
+        dstack.read(data)
+
+
+def test_document_past_its_limit_is_refused() -> None:
+    with pytest.raises(MalformedError):
+        dstack.read(bytes(dstack.DOCUMENT_MAX_BYTES + 1))
+
+
+@given(st.binary(max_size=80))
+def test_any_cbor_is_a_launch_or_malformed(data: bytes) -> None:
+    stated = json.dumps({"measurement": base64.b64encode(data).decode(), "vcpus": 1})
+    config = json.dumps({"sev_snp_measurement": stated}).encode()
+    with contextlib.suppress(EvidenceError):
+        dstack.read(json.dumps({"attestation": config.hex()}).encode())
+
+
+def test_time_of_a_case_is_kept(machine: Machine, judge: Callable[..., CaseResult]) -> None:
+    late = datetime(2050, 1, 1, tzinfo=UTC)
+    assert judge(machine.report_bytes(), machine.certificate, at=late).reason == "certificate-expired"
