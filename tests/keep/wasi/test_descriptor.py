@@ -52,6 +52,7 @@ def test_a_kind_that_can_do_nothing_says_so_in_wasi_terms() -> None:
     nothing.set_flags(Fdflags.NONBLOCK)
     assert nothing.flags == Fdflags.NONBLOCK
     assert nothing.poll_read() == nothing.poll_write() == Readiness(True)
+    assert nothing.waiting() == 1
 
 
 @pytest.mark.parametrize(

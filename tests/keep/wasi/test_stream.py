@@ -95,6 +95,18 @@ def test_several_buffers_are_written_and_read_in_order(secure: Secure) -> None:
     assert guest.read(fd, 3, 100) == b"6789"
 
 
+def test_a_read_of_one_small_buffer_takes_no_more_than_fits(secure: Secure) -> None:
+    guest, fd, _, peer = secure
+    peer.sendall(b"0123456789")
+    assert guest.read(fd, 4) == b"0123"
+    assert guest.recv(fd, 2, flags=PEEK) == b"45"
+    assert guest.read(fd, 3) == b"456"
+    assert guest.read(fd, RECORD) == b"789"
+    secure.nonblocking()
+    with fails(Errno.AGAIN):
+        guest.read(fd, 1)
+
+
 def test_a_read_returns_what_is_there_without_waiting_for_the_rest(secure: Secure) -> None:
     guest, fd, _, peer = secure
     peer.sendall(b"01")
