@@ -111,7 +111,7 @@ def receive(sock: socket.socket, size: int) -> bytes:
 
 
 def receive_to_the_end(sock: socket.socket) -> bytes:
-    """Everything until the peer closes; over TLS with close_notify, or ssl.SSLEOFError is raised."""
+    """Everything until the peer closes; over TLS with close_notify, or ssl.SSLError is raised."""
     return b"".join(iter(lambda: sock.recv(CHUNK), b""))
 
 

@@ -21,6 +21,7 @@ CIPHERTEXT: Final = 16384 + 256 + 5
 """Longest TLS 1.3 record with its header, in bytes: RFC 8446, 5.2."""
 RECORD: Final = 16384
 """Largest plaintext of one TLS record, in bytes."""
+_CUT_OFF: Final = "UNEXPECTED_EOF_WHILE_READING"  # which Python before 3.11.4 does not turn into SSLEOFError
 CLOSE_SECONDS: Final = 1.0
 """How long closing may wait for the peer to take what is still to be sent, in seconds."""
 
@@ -232,7 +233,7 @@ def _from_tls(error: OSError, ended: Errno = Errno.CONNRESET) -> WasiError:
     """The WasiError for an OSError; ``ended`` when the peer is gone without a close_notify."""
     if isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError):
         return WasiError(Errno.AGAIN)
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError) or getattr(error, "reason", None) == _CUT_OFF:
         return WasiError(ended)
     if isinstance(error, ssl.SSLError):
         return WasiError(Errno.IO)
