@@ -462,7 +462,7 @@ def test_closing_does_not_wait_for_ever_and_then_the_stream_is_cut(
     guest, fd, _, peer = secure
     fill(secure)
     guest.close(fd)
-    with pytest.raises(ssl.SSLError, match="(?i)eof"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)eof"):
         received(peer)
 
 
