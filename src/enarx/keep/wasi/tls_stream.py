@@ -69,13 +69,12 @@ class TlsStream(Stream):
                 raise WasiError(Errno.AGAIN)
             for view in views:
                 for start in range(0, len(view), RECORD):
-                    chunk = view[start : start + RECORD]
+                    chunk = view[start : start + RECORD] if len(view) > RECORD else view
                     try:
-                        self._tls.write(chunk)
+                        written += self._tls.write(chunk)
                     except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
                         self._unsent = bytes(chunk)
                         return written + len(chunk)
-                    written += len(chunk)
         except OSError as error:  # part of a record may be out: OpenSSL could write nothing after it
             failure = _from_tls(error, ended=Errno.PIPE)
             self._write_error = failure.errno
