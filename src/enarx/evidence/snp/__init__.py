@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from enarx.evidence.snp.appraise import appraise
 from enarx.evidence.snp.authenticate import authenticate
-from enarx.evidence.snp.trust import AMD, Collateral, Trust
 from enarx.evidence.snp.policy import GuestPolicyRules, Policy
 from enarx.evidence.snp.policyfile import parse_policy
 from enarx.evidence.snp.report import Report, parse
 from enarx.evidence.snp.roots import AMD_ROOTS, Root, root_from_certificates
+from enarx.evidence.snp.trust import AMD, Collateral, Trust
 
 __all__ = [
     "AMD",
