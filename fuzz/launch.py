@@ -38,16 +38,28 @@ VCPUS_MEASURED = 8
 def read_firmware(data: bytes) -> None:
     firmware = ovmf.parse_firmware(data)
     expect(sum(len(one) for one in firmware.table.values()) <= len(data))
-    for use in (
-        lambda: sev.launch_digest(data, KERNEL),
-        lambda: sev.es_launch_digest(data, VCPUS),
-        lambda: snp.launch_digest(snp.MeasuredFirmware(KNOWN_DIGEST, _layout(firmware)), VCPUS, KERNEL),
-        lambda: snp.svsm_launch_digest(data, data, 0, VCPUS) if len(data) <= 2 * ovmf.PAGE_BYTES else None,
-    ):
+    for use in (_measure_sev, _measure_es, _measure_snp, _measure_svsm):
         try:
-            use()
+            use(firmware)
         except EnarxError:
             continue
+
+
+def _measure_sev(firmware: ovmf.Firmware) -> None:
+    sev.launch_digest(firmware.data, KERNEL)
+
+
+def _measure_es(firmware: ovmf.Firmware) -> None:
+    sev.es_launch_digest(firmware.data, VCPUS)
+
+
+def _measure_snp(firmware: ovmf.Firmware) -> None:
+    snp.launch_digest(snp.MeasuredFirmware(KNOWN_DIGEST, _layout(firmware)), VCPUS, KERNEL)
+
+
+def _measure_svsm(firmware: ovmf.Firmware) -> None:
+    _layout(firmware)
+    snp.svsm_launch_digest(firmware.data, firmware.data, 0, VCPUS)
 
 
 def _layout(firmware: ovmf.Firmware) -> ovmf.Layout:
