@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from enarx.evidence import der
 
@@ -10,6 +11,8 @@ NAME_MAX_BYTES = 8 * 1024
 """Longest encoded name that is read (bytes)."""
 NAME_MAX_ATTRIBUTES = 32
 """Relative names in one distinguished name (count)."""
+NAMES_KEPT = 64
+"""Common names that are kept (count): a vendor has few, and one verification asks for each of them several times."""
 
 OID_COMMON_NAME = der.encode_oid("2.5.4.3")
 _SHORT = {
@@ -23,6 +26,7 @@ _SHORT = {
 _ESCAPED = frozenset('\\,+"<>;#')
 
 
+@lru_cache(maxsize=NAMES_KEPT)
 def common_name(name: bytes) -> str:
     """The common name of an encoded distinguished name, empty when it has none; MalformedError for a broken name."""
     found = ""
