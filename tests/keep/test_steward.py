@@ -260,11 +260,14 @@ def problem(body: object, status: int = 403) -> EvidenceError:
 def test_refusal_of_the_policy_says_which_rule_and_why() -> None:
     failed = {"name": "measurement", "passed": False, "expected": "aa", "seen": "bb", "hint": "h"}
     passed = {"name": "debug", "passed": True, "expected": "off", "seen": "off"}
-    error = problem({"title": "refused", "detail": "by the policy", "appraisal": [passed, failed]})
+    error = problem({"title": "refused", "detail": "by the policy", "appraisal": [passed, failed], "hint": "pin aa"})
     assert isinstance(error, PolicyError)
     assert error.code == "steward-refused"
-    assert "refused: by the policy (measurement: expected aa, seen bb)" in error.message
-    assert "debug" not in error.message
+    assert error.message.endswith("by the policy (measurement: expected aa, saw bb)")
+    assert error.hint.startswith("pin aa; ")
+    said = "refused by policy: measurement: expected aa, saw bb"
+    assert problem({"detail": said, "appraisal": [passed, failed]}).message.endswith(f"this Keep: {said}")
+    assert problem({"title": "refused"}).message.endswith("this Keep: refused")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ SECRET_MAX_BYTES: Final = 64 * 1024
 """Largest secret (bytes)."""
 EAR_MAX_CHARS: Final = 256 * 1024
 """Longest attestation result (characters)."""
-SHOWN_CHARS: Final = 300
+SHOWN_CHARS: Final = 600
 """How much of a Steward's text an error shows (characters)."""
 RULES_SHOWN: Final = 8
 """Failed rules that an error shows (count)."""
@@ -125,33 +125,35 @@ def _open(key: Key, manifest_digest: bytes, item: object) -> tuple[str, bytes]:
 
 def _problem(answer: Answer) -> EvidenceError:
     """The error that a refusal, or a failure of the Steward, comes to (RFC 9457)."""
-    text = f"status {answer.status}"
+    text, hint = f"status {answer.status}", ""
     if answer.media_type == "application/problem+json":
         found = _json(answer.body)
         if isinstance(found, dict):
-            parts = [_shown(found.get(key)) for key in ("title", "detail")]
-            text = ": ".join(part for part in parts if part) or text
-            rules = _failed_rules(found)
+            text = _shown(found.get("detail")) or _shown(found.get("title")) or text
+            hint = _shown(found.get("hint"))
+            rules = [said for name, said in _failed_rules(found) if name not in text]
             text += f" ({'; '.join(rules)})" if rules else ""
     if answer.status in (400, 401, 403, 409, 413, 422):
+        see = "the Steward's log has the whole appraisal"
         return PolicyError(
-            f"the Steward refused this Keep: {text}",
-            code="steward-refused",
-            hint="its log has the whole appraisal; `enarx steward check` gives the same decision for the same request",
+            f"the Steward refused this Keep: {text}", code="steward-refused", hint=f"{hint}; {see}" if hint else see
         )
     return EvidenceError(
-        f"the Steward could not answer: {text}", code="steward-failed", hint="try again later, and see its log"
+        f"the Steward could not answer: {text}",
+        code="steward-failed",
+        hint=hint or "try again later, and see the Steward's log",
     )
 
 
-def _failed_rules(problem: Mapping[str, Any]) -> list[str]:
-    """The rules of the appraisal that failed, in words: name, what was expected and what was seen."""
+def _failed_rules(problem: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rules of the appraisal that failed: name, and in words what was expected and what was seen."""
     rules = problem.get("appraisal")
-    found: list[str] = []
+    found: list[tuple[str, str]] = []
     for rule in rules if isinstance(rules, list) else ():
         if isinstance(rule, dict) and rule.get("passed") is False and len(found) < RULES_SHOWN:
             name, expected, seen = (_shown(rule.get(key)) for key in ("name", "expected", "seen"))
-            found.append(f"{name or 'a rule'}: expected {expected or '?'}, seen {seen or '?'}")
+            name = name or "a rule"
+            found.append((name, f"{name}: expected {expected or '?'}, saw {seen or '?'}"))
     return found
 
 
