@@ -39,6 +39,20 @@ class Place:
     path: str
 
 
+def preload() -> None:
+    """Import what attestation needs, exchange and renewals included: a sandboxed Keep has no files to import from."""
+    from encodings import idna  # noqa: F401 - the codec of server names
+    from ipaddress import ip_address  # noqa: F401
+
+    from cryptography import exceptions  # noqa: F401
+    from cryptography.hazmat.backends.openssl import backend  # noqa: F401
+    from cryptography.hazmat.primitives import hashes, hpke, serialization  # noqa: F401
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: F401
+    from cryptography.x509 import verification  # noqa: F401
+
+    from enarx.keep import keepdir  # noqa: F401
+
+
 def place(steward: StewardPin) -> Place:
     """Take the URL of a manifest apart (which has checked it)."""
     parts = urlsplit(steward.url)
