@@ -102,8 +102,8 @@ class CertificateAuthority:
             .add_extension(x509.SubjectAlternativeName(_names(grant, rules)), True)
             .add_extension(x509.UnrecognizedExtension(ObjectIdentifier(oid), _bounded(oid, value)), False)
         )
-        if grant.manifest is not None:
-            digest = binding.manifest_digest_extension(grant.manifest.digest())
+        if grant.manifest_digest is not None:
+            digest = binding.manifest_digest_extension(grant.manifest_digest)
             builder = builder.add_extension(
                 x509.UnrecognizedExtension(ObjectIdentifier(binding.MANIFEST_DIGEST_OID), digest), False
             )

@@ -86,6 +86,7 @@ class _Case:
     facts: dict[str, Any] = field(default_factory=dict)
     technology: str = ""
     simulated: bool = False
+    digest: bytes = b""
     stage: str = "certification request"
 
     def run(self) -> Grant | None:
@@ -112,7 +113,7 @@ class _Case:
         return Grant(
             spki=csr.spki,
             evidence=(oid, extension.value),
-            manifest=manifest,
+            manifest_digest=self.digest or None,
             workload=workload.name if workload else "",
             not_after=authentic.proof.not_after,
             secrets=tuple(
@@ -143,8 +144,9 @@ class _Case:
                     "policy without [workload]",
                 )
             return None
-        manifest = read_manifest(encoded)
-        self.facts["manifest"] = written(manifest.digest())
+        manifest = read_manifest(encoded)  # which accepts the canonical encoding alone
+        self.digest = hashlib.sha256(encoded).digest()
+        self.facts["manifest"] = written(self.digest)
         self.facts["workload"] = manifest.workload.digest
         return manifest
 
@@ -202,12 +204,11 @@ class _Case:
         if manifest is None:
             self._judge_bare(report)
             return None
-        digest = manifest.digest()
         judge(
             self.rules,
             "manifest-binding",
-            report.host_data == digest,
-            digest.hex(),
+            report.host_data == self.digest,
+            self.digest.hex(),
             report.host_data.hex(),
             source="SHA-256 of the manifest",
             hint="the Keep was launched with another manifest: it was exchanged after the launch",

@@ -9,7 +9,6 @@ from typing import Any
 
 from enarx.errors import EvidenceError
 from enarx.evidence.appraisal import Rule
-from enarx.manifest import Manifest
 from enarx.tenant.policy import Secret
 
 
@@ -31,13 +30,13 @@ class Request:
 class Grant:
     """What an accepted request is given: a certificate over ``spki`` until ``not_after`` at most, and secrets.
 
-    ``evidence`` is (OID, value) of the extension that the certificate repeats, ``workload`` the name in the policy
-    (empty without a manifest).
+    ``evidence`` is (OID, value) of the extension that the certificate repeats, ``workload`` the name in the policy and
+    ``manifest_digest`` that of the manifest (empty and None without one).
     """
 
     spki: bytes
     evidence: tuple[str, bytes]
-    manifest: Manifest | None
+    manifest_digest: bytes | None
     workload: str
     not_after: datetime | None
     secrets: tuple[Secret, ...]

@@ -56,9 +56,9 @@ def trustworthiness(decision: Decision) -> Mapping[str, int]:
     if grant is None or decision.technology == "kvm":
         return {"hardware": UNRECOGNISED_HARDWARE, "runtime-opaque": VISIBLE_MEMORY}
     vector = {"instance-identity": TRUSTED_INSTANCE}
-    if grant.manifest is not None:
+    if grant.manifest_digest is not None:
         vector["configuration"] = APPROVED_CONFIGURATION
-    vector["executables"] = APPROVED_BOOT if grant.manifest is None else APPROVED_RUNTIME
+    vector["executables"] = APPROVED_BOOT if grant.manifest_digest is None else APPROVED_RUNTIME
     vector["hardware"] = UNRECOGNISED_HARDWARE if decision.simulated else GENUINE_HARDWARE
     vector["runtime-opaque"] = VISIBLE_MEMORY if decision.simulated else ENCRYPTED_MEMORY
     return vector

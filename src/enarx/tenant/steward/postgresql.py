@@ -34,11 +34,13 @@ class PostgresqlBackend:
                 # Whatever the server's default: an answer must not leave before its row is on disk.
                 options=f"-c synchronous_commit=on -c statement_timeout={STATEMENT_MILLISECONDS}",
                 application_name="enarx steward",
+                client_encoding="utf8",  # else psycopg gives bytes for text where the database has no encoding
             )
-            fsync = self.execute("SHOW fsync")
         except psycopg.Error as error:
             raise _failed("cannot reach the database", error) from error
+        fsync = self.execute("SHOW fsync")
         if fsync != [("on",)]:
+            self.close()
             hint = "set fsync = on: a crash would lose decisions whose certificates were handed out"
             raise ConfigError("the database server does not write durably (fsync)", code="database-fsync", hint=hint)
 

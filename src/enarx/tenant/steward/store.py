@@ -68,7 +68,11 @@ class Store:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._migrate()
+        try:
+            self._migrate()
+        except BaseException:
+            backend.close()
+            raise
 
     def append(self, entries: Sequence[Entry]) -> list[Position]:
         """Append entries in one transaction; returns where each stands once all are durable.
