@@ -262,7 +262,7 @@ def test_size_is_bounded_when_read_and_when_made() -> None:
 def test_files_are_bounded() -> None:
     files = tuple(ManifestFile("layer", str(index), ZERO) for index in range(MAX_FILES + 1))
     assert parse(replace(SMALL, files=files[:-1]).encode()).files == files[:-1]
-    with pytest.raises(MalformedError, match="more than 62 files"):
+    with pytest.raises(MalformedError, match="more than 61 files"):
         replace(SMALL, files=files)
 
 

@@ -37,8 +37,8 @@ from enarx.errors import MalformedError, StreamError
 VERSION: Final = 1
 MAX_BYTES: Final = 1024 * 1024
 """Largest manifest (bytes of its encoding)."""
-MAX_FILES: Final = 62
-"""Files beside config and workload (count): the link announces 64 objects at most."""
+MAX_FILES: Final = 61
+"""Files (count): with manifest, config and workload they are the 64 objects that a launch may announce."""
 MAX_ARGS: Final = 4096
 """Arguments, and likewise variables of the environment (count)."""
 MAX_STREAMS: Final = 1024

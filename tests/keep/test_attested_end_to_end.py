@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -10,13 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from ssl import DER_cert_to_PEM_cert
 
 import pytest
 
 from enarx.errors import AuthenticityError, EvidenceError, PolicyError
 from enarx.evidence.gctx import PageType
-from enarx.keep.attested import Attested, attest
+from enarx.keep.attested import Attested, attest, identity
 from enarx.keep.attester_simulated import sources
 from enarx.keep.steward import Answer, Grant, accept, request
 from enarx.keep.stewardlink import exchange, place
@@ -83,7 +84,7 @@ def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenant]:
     place_of_it = str(directory / "steward")
     subprocess.run([*steward, "init", place_of_it, "--name", "127.0.0.1"], check=True, capture_output=True)
     config = directory / "steward" / "steward.toml"
-    roots = "".join(map(DER_cert_to_PEM_cert, (installation.ark, installation.ask)))
+    roots = "".join(map(ssl.DER_cert_to_PEM_cert, (installation.ark, installation.ask)))
     config.write_text(
         config.read_text()
         + f'\n[simulated]\ncertificates = """{roots}"""\nmeasurement = ["{measurement}"]\n'
@@ -138,6 +139,26 @@ def test_keep_is_certified_and_given_its_secret(tenant: Tenant) -> None:
     assert dict(grant.secrets) == {"password": SECRET}
     assert keep.source.simulated
     assert certified(keep).certified.chain[0] != grant.certified.chain[0]  # a renewal, with the same evidence and key
+
+
+def test_client_that_trusts_the_tenants_ca_alone_meets_the_keep_by_its_certificate(tenant: Tenant) -> None:
+    keep = launch(tenant.installation, tenant.manifest)
+    grant = certified(keep)
+    ca = ssl.DER_cert_to_PEM_cert(grant.certified.chain[-1])
+    trusting = ssl.create_default_context(cadata=ca)
+    trusting.check_hostname = False  # this policy gives the workload a SPIFFE name
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pem = identity(keep.key, grant.certified)
+    descriptor = os.memfd_create("identity")
+    os.write(descriptor, pem.private_key_pem + pem.certificate_pem)
+    serving.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    os.close(descriptor)
+    near, far = socket.socketpair()
+    thread = threading.Thread(target=lambda: serving.wrap_socket(far, server_side=True).close())
+    thread.start()
+    with trusting.wrap_socket(near) as tls:
+        assert tls.getpeercert(binary_form=True) == grant.certified.chain[0]
+    thread.join()
 
 
 def test_sandboxed_keep_needs_no_file_and_no_socket_of_its_own(tenant: Tenant) -> None:

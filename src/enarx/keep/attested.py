@@ -17,12 +17,14 @@ from enarx.evidence import binding
 from enarx.keep.attester_simulated import Source, first_evidence
 from enarx.keep.endorsements import Endorsements, read_table
 from enarx.keep.handover import check_manifest
+from enarx.keep.identity import Identity
 from enarx.manifest import Manifest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     from enarx.keep.attester import RawEvidence
+    from enarx.keep.certified import Certified
 
 REQUEST_MAX_BYTES: Final = 4 * 1024 * 1024
 """Largest request to a Steward (bytes); a manifest of 1 MiB takes 2.7 MiB of it, twice in base64."""
@@ -121,6 +123,14 @@ def attest_request(attested: Attested) -> bytes:
             hint="pass fewer arguments and variables on the command line; put larger data into files",
         )
     return encoded
+
+
+def identity(key: Key, certified: Certified) -> Identity:
+    """What the Keep's TLS needs, for listening and connecting alike. Its bytes are a copy on the ordinary heap."""
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Identity(pem, certified.pem())
 
 
 def _base64(data: bytes) -> str:
