@@ -24,8 +24,9 @@ from enarx.evidence.snp.keychain import verify_chain
 from enarx.evidence.snp.product import Product
 from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.simulator.certificates import ASK_SERIAL, VCEK_SERIAL
-from enarx.simulator.installation import CRL_LIFE, VCEK_LIFE, Installation, default_directory, open_installation
+from enarx.simulator.installation import CRL_LIFE, VCEK_LIFE, Installation, open_installation
 from enarx.simulator.platform import PLATFORMS
+from enarx.simulator.store import default_directory
 
 TCB = PLATFORMS[Product.MILAN].tcb
 

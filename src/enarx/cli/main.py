@@ -24,7 +24,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from enarx.cli import config, demo, evidence, key, measure, run, sign
+    from enarx.cli import config, demo, evidence, key, measure, policy, run, sign, simulator, steward
 
     parser = _Parser(
         prog="enarx",
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="command", metavar="COMMAND", required=True, parser_class=_Parser,
         prog=parser.prog,  # argparse would format a usage line to find it, and import shutil and its codecs for that
     )  # fmt: skip
-    for module in (run, config, evidence, measure, key, sign, demo):
+    for module in (run, config, evidence, measure, key, sign, steward, policy, simulator, demo):
         module.add_parser(commands)
     return parser
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add ``simulator root|crl|status|reset``."""
+    """Add ``simulator root|crl|measure|status|reset``."""
     actions = subparsers.add_parser("simulator", help="the SIMULATED secure processor of this machine").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -40,6 +40,14 @@ def add_parser(subparsers: Subparsers) -> None:
     crl.add_argument("--out", metavar="FILE", help="write the list to FILE (default: stdout)")
     _common(crl, _crl)
 
+    measure = actions.add_parser(
+        "measure",
+        help="print the launch digest of this installation's process Keeps, for policies",
+        description="Measure the code of a process Keep as it is installed here: what the SIMULATED processor says of "
+        "each Keep that it launches.",
+    )
+    measure.set_defaults(run=_measure)
+
     _common(actions.add_parser("status", help="say whether there is one, where, and who may read it"), _status)
     reset = actions.add_parser(
         "reset", help="remove it and make a new one: policies that name its root no longer accept it"
@@ -56,7 +64,8 @@ def _open(args: argparse.Namespace) -> Installation:
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from enarx.simulator.installation import default_directory, open_installation
+    from enarx.simulator.installation import open_installation
+    from enarx.simulator.store import default_directory
 
     directory = Path(args.directory) if args.directory else default_directory()
     return open_installation(directory, datetime.now(UTC), progress=lambda line: print(line, file=sys.stderr))
@@ -94,11 +103,19 @@ def _crl(args: argparse.Namespace) -> int:
     return 0
 
 
+def _measure(args: argparse.Namespace) -> int:
+    from enarx.host.process import COMMAND, code_directories
+    from enarx.simulator.process_keep import measure_process_keep
+
+    print(measure_process_keep(code_directories(), COMMAND).digest.hex())
+    return 0
+
+
 def _status(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from enarx.simulator.installation import Installation, default_directory
-    from enarx.simulator.store import Store
+    from enarx.simulator.installation import Installation
+    from enarx.simulator.store import Store, default_directory
 
     store = Store(Path(args.directory) if args.directory else default_directory())
     if not store.check():
@@ -115,8 +132,7 @@ def _status(args: argparse.Namespace) -> int:
 def _reset(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from enarx.simulator.installation import default_directory
-    from enarx.simulator.store import Store
+    from enarx.simulator.store import Store, default_directory
 
     Store(Path(args.directory) if args.directory else default_directory()).remove()
     installation = _open(args)

@@ -7,7 +7,6 @@ by the ASK and the ARK of the same directory when they are first asked for.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from enarx.errors import EvidenceError, HostError
+from enarx.errors import EvidenceError
 from enarx.evidence.certificate import Certificate, parse_certificate, parse_crl
 from enarx.evidence.snp import certtable
 from enarx.evidence.snp.product import Product
@@ -80,14 +79,6 @@ class Endorsements:
                 (certtable.CRL_GUID, self.crl),
             )
         )
-
-
-def default_directory() -> Path:
-    """Where a user's simulator is: ``enarx/simulator`` in the user's data directory. HostError without a home."""
-    try:
-        return Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()) / "enarx" / "simulator"
-    except RuntimeError as error:
-        raise HostError("you have no home directory", code="simulator-directory", hint="set XDG_DATA_HOME") from error
 
 
 def crl_url(product: Product) -> str:

@@ -26,6 +26,14 @@ PRIVATE_FILE: Final = 0o600
 _OTHERS: Final = 0o077
 
 
+def default_directory() -> Path:
+    """Where a user's simulator is: ``enarx/simulator`` in the user's data directory. HostError without a home."""
+    try:
+        return Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()) / "enarx" / "simulator"
+    except RuntimeError as error:
+        raise HostError("you have no home directory", code="simulator-directory", hint="set XDG_DATA_HOME") from error
+
+
 class Store:
     """The files of one directory. Every read checks who else could have read or written."""
 
