@@ -33,7 +33,7 @@ def test_kill_9_under_load_loses_no_log_row(tmp_path: Path) -> None:
     restarts: list[float] = []
     for round_number in range(ROUNDS):
         begun = time.monotonic()
-        steward = Running(tmp_path, "--workers", "2")
+        steward = Running(tmp_path, "--workers", "2", killed=True)
         restarts.append(time.monotonic() - begun)
         clients = [Thread(target=keep_asking, args=(steward, body, held)) for _ in range(CLIENTS)]
         for client in clients:

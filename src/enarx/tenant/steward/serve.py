@@ -59,22 +59,17 @@ def serve(
     def announce() -> None:
         ready(shown_host, shown_port, authority)
 
-    if workers == 1:
+    with contextlib.ExitStack() as at_end:
+        if workers > 1:
+            directory = tempfile.mkdtemp(prefix="enarx-steward-metrics-")
+            at_end.callback(shutil.rmtree, directory, ignore_errors=True)
+            os.environ[DIRECTORY_VARIABLE] = directory
+            at_end.callback(os.environ.pop, DIRECTORY_VARIABLE, None)
+        # Loads the metrics, which look for their directory; before the workers fork, so that they start at once.
+        from enarx.tenant.steward.worker import run_worker
+
         settings.open().close()
-        _run(settings, authority, listener, announce)
-        return 0
-    directory = tempfile.mkdtemp(prefix="enarx-steward-metrics-")
-    os.environ[DIRECTORY_VARIABLE] = directory
-    try:
-        settings.open().close()
-        return supervise(lambda told: _run(settings, authority, listener, told), workers, announce)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _run(
-    settings: Settings, authority: CertificateAuthority, listener: socket.socket, ready: Callable[[], None]
-) -> None:
-    from enarx.tenant.steward.worker import run_worker  # loads the metrics, which look for their directory
-
-    run_worker(settings, authority, [listener], ready)
+        if workers > 1:
+            return supervise(lambda told: run_worker(settings, authority, [listener], told), workers, announce)
+        run_worker(settings, authority, [listener], announce)
+    return 0

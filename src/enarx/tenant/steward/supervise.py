@@ -17,6 +17,9 @@ from enarx.errors import EnarxError
 RESTART_SECONDS: Final = 0.5
 """Least time between two starts of workers that died (seconds)."""
 TICK_SECONDS: Final = 0.2
+"""How often the parent looks for itself, without a signal (seconds)."""
+STARTING_SECONDS: Final = 0.01
+"""The same while workers are starting, who say that they are ready through a pipe."""
 _PR_SET_PDEATHSIG: Final = 1
 _STOP: Final = (signal.SIGTERM, signal.SIGINT)
 _WATCHED: Final = frozenset((*_STOP, signal.SIGHUP, signal.SIGCHLD))
@@ -54,7 +57,7 @@ class _Supervisor:
         for _ in range(workers):
             self._start()
         while True:
-            number = self._next_signal()
+            number = self._next_signal(TICK_SECONDS if answering >= workers else STARTING_SECONDS)
             if number in _STOP:
                 return self._stop(0)
             if number == signal.SIGHUP:
@@ -70,8 +73,8 @@ class _Supervisor:
                 time.sleep(max(0.0, self._started + RESTART_SECONDS - time.monotonic()))
                 self._start()
 
-    def _next_signal(self) -> int:
-        found = signal.sigtimedwait(_WATCHED, TICK_SECONDS)
+    def _next_signal(self, seconds: float) -> int:
+        found = signal.sigtimedwait(_WATCHED, seconds)
         return found.si_signo if found else 0
 
     def _start(self) -> None:
