@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
@@ -37,6 +38,7 @@ RENEWAL: Final = timedelta(hours=12)
 DECISION_THREADS: Final = 2
 """Threads that judge large requests (count)."""
 
+_PLACE: Final = re.compile(r"[^\s:]+:[0-9]+:[0-9]+")
 _LOG: Final = logging.getLogger("enarx.steward")
 
 
@@ -146,7 +148,12 @@ async def _reload(
         await engine.adopt(policy)
     except EnarxError as error:
         metrics.reloads.labels("refused").inc()
-        _LOG.error("the policy was not reloaded, the old one stays: %s (%s)", error.message, error.code)
+        where = _PLACE.match(error.message)  # the rest of the message may have names in it, which no log shall have
+        _LOG.error(
+            "the policy was not reloaded, the old one stays: %s%s; see `enarx policy check`",
+            error.code,
+            f" at {where[0]}" if where else "",
+        )
         return
     with contextlib.suppress(OSError):
         _renew(context, engine, settings)
