@@ -12,14 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from enarx.cli import policy, steward
 from enarx.errors import AuthenticityError, ConfigError, EnarxError, UsageError
-from enarx.tenant.steward.ca import Issued
+from enarx.tenant.steward.ca import Issued, make_authority
 from enarx.tenant.steward.files import read_authority, read_policy
 from enarx.tenant.steward.log import Entry
 from enarx.tenant.steward.store import connect
-from tests.tenant.keeps import NOW, Keep, manifest, policy_text, simulator
+from tests.tenant.keeps import NOW, Keep, authority, manifest, policy_text, simulator
 
 AT = NOW.isoformat()
 
@@ -101,6 +102,18 @@ def test_check_tells_the_services_decision(request_files: dict[str, Path], capsy
     assert found["format"] == "enarx-steward-decision/1"
     assert found["code"] == "crl-missing"  # in the published form, a list is required
     assert found["accepted"] is False
+
+
+def test_check_judges_whether_the_manifest_pins_this_steward(request_files: dict[str, Path], tmp_path: Path) -> None:
+    common = ("steward", "check", request_files["csr"], "--config", request_files["policy"], "--at", AT)
+    manifest_file = ("--manifest", request_files["manifest"])
+    own, other = tmp_path / "own.pem", tmp_path / "other.pem"
+    own.write_bytes(authority().certificate.public_bytes(Encoding.PEM))
+    other.write_bytes(make_authority("another", NOW)[1])
+    assert enarx(*common, *manifest_file, "--ca", own) == 0
+    assert enarx(*common, *manifest_file, "--ca", other) == 5
+    with pytest.raises(UsageError):
+        enarx(*common, *manifest_file, "--ca", request_files["csr"])
 
 
 def test_explain_prints_the_appraisal_of_a_refusal(

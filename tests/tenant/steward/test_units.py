@@ -183,6 +183,7 @@ def work(ready):
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     signal.signal(signal.SIGHUP, lambda *_: os.write(1, b"hup\\n"))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     os.write(1, b"%d\\n" % os.getpid())
     ready()
     while not stopped:

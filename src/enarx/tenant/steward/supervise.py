@@ -25,7 +25,9 @@ _STOP: Final = (signal.SIGTERM, signal.SIGINT)
 _WATCHED: Final = frozenset((*_STOP, signal.SIGHUP, signal.SIGCHLD))
 
 Work = Callable[[Callable[[], None]], None]
-"""What a worker does: it is given what to call once it answers requests, and returns when told to stop."""
+"""What a worker does: it is given what to call once it answers requests, and returns when told to stop.
+
+It begins with SIGHUP blocked, and unblocks it once it can be told to reload."""
 
 
 def supervise(work: Work, workers: int, ready: Callable[[], None]) -> int:
@@ -89,9 +91,9 @@ class _Supervisor:
     def _in_child(self) -> int:
         """The worker's whole life; nothing of the parent's is left to run after it."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a parent that was killed must not leave workers
-        for number in (*_STOP, signal.SIGHUP):
+        for number in _STOP:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, {*self._mask, signal.SIGHUP})  # for the worker to unblock
         status = 1
         try:
             self._work(lambda: _tell(self._writing))

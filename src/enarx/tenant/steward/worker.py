@@ -46,6 +46,8 @@ def run_worker(
     settings: Settings, authority: CertificateAuthority, listeners: Sequence[socket.socket], ready: Callable[[], None]
 ) -> None:
     """Serve on bound sockets until told to stop; calls ``ready`` once requests are answered. Raises EnarxError."""
+    # A reload that is asked for before its handler is there waits, where it would end the process otherwise.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     asyncio.run(_serve(settings, authority, listeners, ready))
 
 
@@ -78,6 +80,7 @@ async def _serve(
             task.add_done_callback(tasks.discard)
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         renewal = loop.create_task(_renew_always(context, engine, settings))
         announcing = loop.create_task(server.announce(ready))
         await server.serve(sockets=list(listeners))
