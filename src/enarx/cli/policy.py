@@ -55,6 +55,7 @@ def add_collateral(parser: argparse.ArgumentParser) -> None:
     """The options that say what a request is judged with, here and in ``steward check``."""
     parser.add_argument("--chain", metavar="FILE", help="ASK (or ASVK) and ARK, PEM or DER; default: the embedded ones")
     parser.add_argument("--crl", metavar="FILE", action="append", default=[], help="revocation list, DER or PEM")
+    parser.add_argument("--ca", metavar="FILE", help="the Steward's CA certificate, PEM: the manifest must pin its key")
     parser.add_argument("--at", metavar="TIME", help="judge as of this time (2025-01-09T22:14:21Z); default: now")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -74,7 +75,26 @@ def _explain(args: argparse.Namespace) -> int:
     from enarx.tenant.steward.files import read_policy
 
     request = read_request(args, args.evidence, args.manifest)
-    return report(args, request, make_judge(read_policy(args.file), cache_entries=0))
+    return report(args, request, make_judge(read_policy(args.file), authority=pinned(args.ca), cache_entries=0))
+
+
+def pinned(path: str | None) -> bytes | None:
+    """SHA-256 of the key of the CA certificate in a PEM file, as manifests pin it; UsageError."""
+    if path is None:
+        return None
+    import hashlib
+
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.x509 import load_pem_x509_certificate
+
+    from enarx.cli.keyfile import MAX_KEY_FILE_BYTES, read_input
+    from enarx.errors import UsageError
+
+    try:
+        key = load_pem_x509_certificate(read_input(path, MAX_KEY_FILE_BYTES, "CA certificate")).public_key()
+    except ValueError as error:
+        raise UsageError(f"{path} is no certificate", code="ca-certificate", hint="give the CA's PEM file") from error
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 
 def read_request(args: argparse.Namespace, csr: str, manifest: str | None) -> Request:

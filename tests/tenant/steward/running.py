@@ -60,11 +60,15 @@ def prepare(directory: Path, text: str | None = None) -> Path:
 class Running:
     """A Steward that answers; ``port`` is where."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, killed: bool = False) -> None:
+        """``killed`` says that it will not live to write down which lines it ran."""
         self.directory = directory
         self._errors = (directory / "stderr").open("ab")
         command = [sys.executable, "-c", COMMAND, "steward", "serve", "--directory", str(directory), "--port", "0"]
-        self.process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=self._errors)
+        environment = {k: v for k, v in os.environ.items() if not (killed and k.startswith("COVERAGE_"))}
+        self.process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=self._errors, env=environment
+        )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline().decode()
         if not self.line:
@@ -126,5 +130,7 @@ def running(directory: Path, *options: str) -> Iterator[Running]:
     steward = Running(directory, *options)
     try:
         yield steward
+        if steward.process.poll() is None:
+            steward.stop()
     finally:
         steward.close()

@@ -217,6 +217,24 @@ def test_tls_is_version_1_3_and_under_the_ca(steward: Running) -> None:
         Running.raw(type("Client", (), {"port": steward.port, "context": old})())
 
 
+def test_neither_names_nor_secrets_get_into_any_log(tmp_path: Path) -> None:
+    named = SECRET.replace('"db"', '"database-password"')
+    certificate = '[certificate]\ndns = ["private.example"]\n'
+    with running(prepare(tmp_path, policy_text(SERVICE, named, certificate)), "--fast") as steward:
+        assert json.loads(steward.attest(Keep().body()).body)["secrets"]
+        steward.compatible(b"junk")
+        config = tmp_path / "steward.toml"
+        config.write_text(config.read_text().replace('workloads = ["web"]', 'workloads = ["nobody"]'))
+        steward.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "policy-value at steward.toml:" in steward.errors())
+        steward.stop()
+        written = [path.read_bytes() for path in tmp_path.glob("steward.db*")] + [steward.errors().encode()]
+    assert len(written) > 1
+    for one in written:
+        for name in (b"database-password", b"hunter2", b"private.example", b"nobody"):
+            assert name not in one
+
+
 def test_a_reload_with_an_error_keeps_the_old_policy(tmp_path: Path) -> None:
     with running(prepare(tmp_path)) as steward:
         before = steward.ask("GET", "/v1/policy").body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -26,11 +27,13 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        with contextlib.ExitStack() as failed:
+            listener = failed.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+            failed.pop_all()
     except OSError as error:
         raise StreamError(
             f"cannot listen on {host} port {port}: {error.strerror or error}",
@@ -56,22 +59,17 @@ def serve(
     def announce() -> None:
         ready(shown_host, shown_port, authority)
 
-    if workers == 1:
+    with contextlib.ExitStack() as at_end:
+        if workers > 1:
+            directory = tempfile.mkdtemp(prefix="enarx-steward-metrics-")
+            at_end.callback(shutil.rmtree, directory, ignore_errors=True)
+            os.environ[DIRECTORY_VARIABLE] = directory
+            at_end.callback(os.environ.pop, DIRECTORY_VARIABLE, None)
+        # Loads the metrics, which look for their directory; before the workers fork, so that they start at once.
+        from enarx.tenant.steward.worker import run_worker
+
         settings.open().close()
-        _run(settings, authority, listener, announce)
-        return 0
-    directory = tempfile.mkdtemp(prefix="enarx-steward-metrics-")
-    os.environ[DIRECTORY_VARIABLE] = directory
-    try:
-        settings.open().close()
-        return supervise(lambda told: _run(settings, authority, listener, told), workers, announce)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _run(
-    settings: Settings, authority: CertificateAuthority, listener: socket.socket, ready: Callable[[], None]
-) -> None:
-    from enarx.tenant.steward.worker import run_worker  # loads the metrics, which look for their directory
-
-    run_worker(settings, authority, [listener], ready)
+        if workers > 1:
+            return supervise(lambda told: run_worker(settings, authority, [listener], told), workers, announce)
+        run_worker(settings, authority, [listener], announce)
+    return 0

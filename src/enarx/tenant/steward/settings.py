@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from enarx.evidence.signature import PYCA, Verifier
-from enarx.tenant.policy import Policy, parse_policy
-from enarx.tenant.policytables import no_files
+from enarx.tenant.policy import Policy
 from enarx.tenant.steward.files import read_policy
 from enarx.tenant.steward.store import Store, connect
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where a Steward finds what it needs: ``config`` is None for no policy, ``names`` are added to the policy's."""
+    """Files and database; ``names`` go into its TLS certificate beside the policy's, ``fast`` asks for AWS-LC."""
 
-    config: str | None
+    config: str
     certificate: str
     key: str
     database: str
@@ -24,8 +23,6 @@ class Settings:
 
     def policy(self) -> Policy:
         """Read the policy file; ConfigError."""
-        if self.config is None:
-            return parse_policy(b"", "no policy", no_files)
         return read_policy(self.config)
 
     def verifier(self) -> Verifier:

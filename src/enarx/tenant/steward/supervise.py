@@ -17,12 +17,17 @@ from enarx.errors import EnarxError
 RESTART_SECONDS: Final = 0.5
 """Least time between two starts of workers that died (seconds)."""
 TICK_SECONDS: Final = 0.2
+"""How often the parent looks for itself, without a signal (seconds)."""
+STARTING_SECONDS: Final = 0.01
+"""The same while workers are starting, who say that they are ready through a pipe."""
 _PR_SET_PDEATHSIG: Final = 1
 _STOP: Final = (signal.SIGTERM, signal.SIGINT)
 _WATCHED: Final = frozenset((*_STOP, signal.SIGHUP, signal.SIGCHLD))
 
 Work = Callable[[Callable[[], None]], None]
-"""What a worker does: it is given what to call once it answers requests, and returns when told to stop."""
+"""What a worker does: it is given what to call once it answers requests, and returns when told to stop.
+
+It begins with SIGHUP blocked, and unblocks it once it can be told to reload."""
 
 
 def supervise(work: Work, workers: int, ready: Callable[[], None]) -> int:
@@ -54,7 +59,7 @@ class _Supervisor:
         for _ in range(workers):
             self._start()
         while True:
-            number = self._next_signal()
+            number = self._next_signal(TICK_SECONDS if answering >= workers else STARTING_SECONDS)
             if number in _STOP:
                 return self._stop(0)
             if number == signal.SIGHUP:
@@ -70,8 +75,8 @@ class _Supervisor:
                 time.sleep(max(0.0, self._started + RESTART_SECONDS - time.monotonic()))
                 self._start()
 
-    def _next_signal(self) -> int:
-        found = signal.sigtimedwait(_WATCHED, TICK_SECONDS)
+    def _next_signal(self, seconds: float) -> int:
+        found = signal.sigtimedwait(_WATCHED, seconds)
         return found.si_signo if found else 0
 
     def _start(self) -> None:
@@ -86,9 +91,9 @@ class _Supervisor:
     def _in_child(self) -> int:
         """The worker's whole life; nothing of the parent's is left to run after it."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a parent that was killed must not leave workers
-        for number in (*_STOP, signal.SIGHUP):
+        for number in _STOP:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, {*self._mask, signal.SIGHUP})  # for the worker to unblock
         status = 1
         try:
             self._work(lambda: _tell(self._writing))

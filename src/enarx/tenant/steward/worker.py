@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
@@ -37,6 +38,7 @@ RENEWAL: Final = timedelta(hours=12)
 DECISION_THREADS: Final = 2
 """Threads that judge large requests (count)."""
 
+_PLACE: Final = re.compile(r"[^\s:]+:[0-9]+:[0-9]+")
 _LOG: Final = logging.getLogger("enarx.steward")
 
 
@@ -44,6 +46,8 @@ def run_worker(
     settings: Settings, authority: CertificateAuthority, listeners: Sequence[socket.socket], ready: Callable[[], None]
 ) -> None:
     """Serve on bound sockets until told to stop; calls ``ready`` once requests are answered. Raises EnarxError."""
+    # A reload that is asked for before its handler is there waits, where it would end the process otherwise.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     asyncio.run(_serve(settings, authority, listeners, ready))
 
 
@@ -76,6 +80,7 @@ async def _serve(
             task.add_done_callback(tasks.discard)
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         renewal = loop.create_task(_renew_always(context, engine, settings))
         announcing = loop.create_task(server.announce(ready))
         await server.serve(sockets=list(listeners))
@@ -146,7 +151,12 @@ async def _reload(
         await engine.adopt(policy)
     except EnarxError as error:
         metrics.reloads.labels("refused").inc()
-        _LOG.error("the policy was not reloaded, the old one stays: %s (%s)", error.message, error.code)
+        where = _PLACE.match(error.message)  # the rest of the message may have names in it, which no log shall have
+        _LOG.error(
+            "the policy was not reloaded, the old one stays: %s%s; see `enarx policy check`",
+            error.code,
+            f" at {where[0]}" if where else "",
+        )
         return
     with contextlib.suppress(OSError):
         _renew(context, engine, settings)
