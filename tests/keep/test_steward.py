@@ -258,8 +258,8 @@ def problem(body: object, status: int = 403) -> EvidenceError:
 
 
 def test_refusal_of_the_policy_says_which_rule_and_why() -> None:
-    failed = {"name": "measurement", "passed": False, "expected": "aa", "seen": "bb", "hint": "h"}
-    passed = {"name": "debug", "passed": True, "expected": "off", "seen": "off"}
+    failed = {"rule": "measurement", "passed": False, "expected": "aa", "seen": "bb", "hint": "h"}
+    passed = {"rule": "debug", "passed": True, "expected": "off", "seen": "off"}
     error = problem({"title": "refused", "detail": "by the policy", "appraisal": [passed, failed], "hint": "pin aa"})
     assert isinstance(error, PolicyError)
     assert error.code == "steward-refused"
@@ -280,7 +280,7 @@ def test_refusal_of_any_shape_is_a_refusal(body: object) -> None:
 
 
 def test_text_of_a_refusal_is_bounded_and_printable() -> None:
-    rules = [{"name": "n" * 5000, "passed": False, "expected": "\x1b[2J", "seen": "\n"}] * 100
+    rules = [{"rule": "n" * 5000, "passed": False, "expected": "\x1b[2J", "seen": "\n"}] * 100
     error = problem({"title": "\x1b]0;x\x07" + "t" * 5000, "detail": "d" * 5000, "appraisal": rules})
     assert error.message.isprintable()
     assert len(error.message) < (RULES_SHOWN + 3) * 2 * SHOWN_CHARS

@@ -151,7 +151,7 @@ def _failed_rules(problem: Mapping[str, Any]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for rule in rules if isinstance(rules, list) else ():
         if isinstance(rule, dict) and rule.get("passed") is False and len(found) < RULES_SHOWN:
-            name, expected, seen = (_shown(rule.get(key)) for key in ("name", "expected", "seen"))
+            name, expected, seen = (_shown(rule.get(key)) for key in ("rule", "expected", "seen"))
             name = name or "a rule"
             found.append((name, f"{name}: expected {expected or '?'}, saw {seen or '?'}"))
     return found
