@@ -16,7 +16,8 @@ from enarx.host.attested import SimulatedLaunch, manifest_of, with_manifest
 from enarx.host.launch import Ending, Host, Package
 from enarx.host.process import KeepProcess
 from enarx.manifest import Manifest, StewardPin, digest_of
-from tests.e2e.command import ENARX, enarx, environment
+from tests import workloads
+from tests.e2e.command import ENARX, config, enarx, environment
 
 SECRET = "correct horse battery staple"
 
@@ -54,7 +55,9 @@ class Tenant:
 
 
 @contextlib.contextmanager
-def tenant(home: Path, *modules: bytes, config: str | None = None, simulated: bool = True) -> Iterator[Tenant]:
+def tenant(
+    home: Path, *modules: bytes, configured: str | None = None, simulated: bool = True, lifetime: str = "24h"
+) -> Iterator[Tenant]:
     """A Steward that accepts the process Keeps of this installation with these modules, and gives them SECRET."""
     directory = home / "steward"
     variables = environment(home)
@@ -64,10 +67,10 @@ def tenant(home: Path, *modules: bytes, config: str | None = None, simulated: bo
     assert made.returncode == 0, made.stderr.decode()
     text = f'[simulated]\nroot = "../root.pem"\nmeasurement = ["{measurement}"]\n' if simulated else ""
     digests = ", ".join(f'"{digest_of(module)}"' for module in modules)
-    configured = f'config = ["{digest_of(config.encode())}"]\n' if config else ""
-    text += f'[workload.web]\ndigest = [{digests}]\nargs = "any"\n{configured}'
+    stated = f'config = ["{digest_of(configured.encode())}"]\n' if configured else ""
+    text += f'[workload.web]\ndigest = [{digests}]\nargs = "any"\n{stated}'
     text += f'[[secret]]\nname = "password"\nvalue = "{SECRET}"\nworkloads = ["web"]\nsimulated = true\n'
-    text += '[certificate]\ndns = ["localhost"]\n'
+    text += f'[certificate]\nlifetime = "{lifetime}"\ndns = ["localhost"]\n'
     policy = directory / "steward.toml"
     policy.write_text(policy.read_text() + text)
     with subprocess.Popen(
@@ -81,6 +84,23 @@ def tenant(home: Path, *modules: bytes, config: str | None = None, simulated: bo
             yield Tenant(home, directory, said[1], said[2])
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def serving(ours: Tenant, module: Path, text: str) -> Iterator[workloads.Server]:
+    """A workload that listens, before this tenant's Steward; stopped with the block."""
+    arguments = [str(module), "--wasmcfgfile", str(config(ours.home, text)), "--verbose", *ours.options()]
+    process = subprocess.Popen(
+        [str(ENARX), "run", *arguments], env=environment(ours.home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    server = workloads.Server(process, 1)
+    try:
+        server.wait_until_it_listens()
+        yield server
+    finally:
+        server.stop()
+        process.communicate()
 
 
 def hostile_launch(
@@ -103,4 +123,4 @@ def package(module: bytes, *args: str) -> Package:
     return Package([("module", "main.wasm", module)], args=args)
 
 
-__all__ = ["SECRET", "Tenant", "hostile_launch", "manifest_of", "package", "tenant"]
+__all__ = ["SECRET", "Tenant", "hostile_launch", "manifest_of", "package", "serving", "tenant"]

@@ -19,7 +19,7 @@ from enarx.manifest import digest_of
 from enarx.manifest import parse as parse_manifest
 from tests import programs, workloads
 from tests.e2e import peers
-from tests.e2e.attested import SECRET, Tenant, hostile_launch, manifest_of, package, tenant
+from tests.e2e.attested import SECRET, Tenant, hostile_launch, manifest_of, package, serving, tenant
 from tests.e2e.command import STDIO, code_of, config, enarx, environment, module
 
 NOTCAPABLE = 76
@@ -82,23 +82,12 @@ def test_ca_may_be_given_as_its_certificate(honest: Tenant, tmp_path: Path) -> N
 
 def test_client_that_trusts_the_ca_alone_meets_the_workload_and_its_evidence(tmp_path: Path) -> None:
     echo, text = workloads.example("echo"), workloads.example_config("echo")
-    with tenant(tmp_path, echo.read_bytes(), config=text) as ours:
-        arguments = [str(echo), "--wasmcfgfile", str(config(tmp_path, text)), "--verbose", *ours.options()]
-        process = subprocess.Popen(
-            [str(workloads.ENARX), "run", *arguments], env=environment(tmp_path), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        server = workloads.Server(process, 1)
-        try:
-            server.wait_until_it_listens()
-            context = ssl.create_default_context(cafile=str(ours.ca))
-            with peers.client(server.port, tls=True, context=context) as sock:
-                assert isinstance(sock, ssl.SSLSocket)
-                assert peers.echoed(sock, b"hello") == b"hello"
-                leaf = x509.load_der_x509_certificate(sock.getpeercert(binary_form=True) or b"")
-        finally:
-            server.stop()
-            process.communicate()
+    with tenant(tmp_path, echo.read_bytes(), configured=text) as ours, serving(ours, echo, text) as server:
+        context = ssl.create_default_context(cafile=str(ours.ca))
+        with peers.client(server.port, tls=True, context=context) as sock:
+            assert isinstance(sock, ssl.SSLSocket)
+            assert peers.echoed(sock, b"hello") == b"hello"
+            leaf = x509.load_der_x509_certificate(sock.getpeercert(binary_form=True) or b"")
         evidence = leaf.extensions.get_extension_for_oid(x509.ObjectIdentifier(binding.SNP_EVIDENCE_OID)).value
         assert isinstance(evidence, x509.UnrecognizedExtension)
         key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -72,7 +72,7 @@ class Certifier:
 
     def _schedule(self) -> None:
         seconds = seconds_to_renewal(
-            self._granted.not_before,
+            max(self._granted.not_before, self._since),  # certificates reach back for clocks that are behind
             self._granted.not_after,
             datetime.now(UTC),
             failures=self._failures,
@@ -123,7 +123,7 @@ class Certifier:
         return accept(keep, answer, datetime.now(UTC))
 
     def _apply(self, grant: Grant) -> None:
-        self._granted = grant.certified
+        self._granted, self._since = grant.certified, datetime.now(UTC)
         pem = grant.certified.pem()
         tree = keepdir.files(pem, ear=grant.ear, manifest=self._keep.manifest_bytes, secrets=grant.secrets)
         self._world.identify(identity(self._keep.key, grant.certified), self._directory)
