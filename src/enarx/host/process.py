@@ -1,4 +1,4 @@
-"""The process Keep: a separate process with a clean environment and no descriptor of ours but the link.
+"""The process Keep: a separate process with a clean environment and no descriptor of ours but those made for it.
 
 It is isolated from nothing: whoever runs it can read it. It is for development, tests and demonstrations.
 """

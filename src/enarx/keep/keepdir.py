@@ -7,9 +7,9 @@ manifest.json      the manifest, in the canonical encoding whose SHA-256 is in t
 secrets/NAME       each secret that the Steward released to this workload, as it is, without a line end
 ================== ====================================================================================================
 
-A Keep that certifies itself has ``certificate.pem`` alone, and ``manifest.json`` when it was given one. The key is
-nowhere: TLS is the Keep's, and the workload cannot reach it. A renewal replaces the whole tree for those who open its
-files afterwards. All files are of the time 0, for the launch is in the certificate.
+A Keep that has a manifest and no Steward has ``manifest.json`` alone, and one without a manifest has no such directory.
+The key is nowhere: TLS is the Keep's, and the workload cannot reach it. A renewal replaces the whole tree for those who
+open its files afterwards. All files are of the time 0, for the launch is in the certificate.
 """
 
 from __future__ import annotations

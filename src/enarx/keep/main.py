@@ -96,6 +96,7 @@ class Keep:
         self._context: Context | None = None
         self._outcome: Outcome | None = None
         self._attested: Attested | None = None
+        self._memory = ""
         self._certifier: Certifier | None = None
 
     def live(self) -> int:
@@ -154,6 +155,10 @@ class Keep:
         from enarx.keep.handover import Handover
         from enarx.keep.stewardlink import preload
 
+        if self._sandbox:
+            from enarx.keep.lockedmemory import lock_process
+
+            self._memory = lock_process()
         preload()  # while the Keep is being measured
         self._timings.mark("imports for attestation")
         self._attested = keep = attest(manifest, sources(self._channel))
@@ -185,6 +190,8 @@ class Keep:
             self._sandbox.finish(certificates=certifier is not None)
             if launch.require_sandbox:
                 self._sandbox.require()
+            if self._memory:  # no layer of the sandbox: no unprivileged user's limit is as high as that
+                self._sandbox.report["memory_locked"] = self._memory
             self._timings.mark("sandbox, second half")
         self._certify(world)
         world.open()
