@@ -62,7 +62,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 
 lock: setup-tests ## renew requirements/*.txt from pyproject.toml (UPGRADE=--upgrade for newer releases)
 	@$(COMPILE) $(UPGRADE) --all-extras --group dev pyproject.toml -o requirements/dev.txt
-	@$(COMPILE) --constraints requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) --constraints requirements/dev.txt --extra steward pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) --constraints requirements/dev.txt --group build -o requirements/build.txt
 	@$(COMPILE) --group fuzz -o requirements/fuzz.txt
 

@@ -86,7 +86,7 @@ SCHEMAS: Final[Mapping[Type, Mapping[str, tuple[type, int]]]] = {
     Type.CLOSE: {},
     Type.CACHE_GET: {"name": (str, 128)},
     Type.CACHE_PUT: {"name": (str, 128), "size": (int, 1 << 32)},
-    Type.STATUS: {"sandbox": (dict, 32), "timings": (list, 64)},
+    Type.STATUS: {"sandbox": (dict, 32), "timings": (list, 64), "evidence": (str, 32)},
     Type.EXIT: {"status": (int, 255), "code": (str, 64), "message": (str, _TEXT), "hint": (str, _STR)},
 }
 

@@ -27,6 +27,7 @@ from enarx.evidence.certificate import (
 )
 from enarx.evidence.name import common_name
 from enarx.evidence.signature import Curve, EcKey, RsaKey, Scheme
+from enarx.simulator.certificates import spki
 from tests.evidence.snp.forge import (
     LONG_AGO,
     Machine,
@@ -35,7 +36,6 @@ from tests.evidence.snp.forge import (
     extension,
     make_crl,
     rsa_key,
-    spki,
 )
 
 

@@ -19,7 +19,8 @@ from enarx.evidence.awslc import AwsLcVerifier
 from enarx.evidence.certificate import parse_public_key
 from enarx.evidence.signature import PYCA, Curve, EcKey, RsaKey, Scheme, Verifier
 from enarx.evidence.snp import Trust, authenticate
-from tests.evidence.snp.forge import NOW, Machine, Vendor, ec_key, rsa_key, spki
+from enarx.simulator.certificates import spki
+from tests.evidence.snp.forge import NOW, Machine, Vendor, ec_key, rsa_key
 
 MESSAGE = b"what was signed"
 

@@ -104,15 +104,15 @@ def test_exit_is_the_ending(status: int) -> None:
 
 
 def test_status_is_part_of_the_ending() -> None:
-    first = encode_fields(Type.STATUS, sandbox={"a": "applied"}, timings=[["one", 1], ["two", 2.5]])
-    second = encode_fields(Type.STATUS, sandbox={"a": "applied", "b": "not"}, timings=[["three", 3.0]])
+    first = encode_fields(Type.STATUS, sandbox={"a": "applied"}, timings=[["one", 1], ["two", 2.5]], evidence="")
+    second = encode_fields(Type.STATUS, sandbox={"a": "applied", "b": "not"}, timings=[["three", 3.0]], evidence="")
     ending = run(sends(first, second, leave()))
     assert ending.sandbox == {"a": "applied", "b": "not"}
     assert ending.timings == [("one", 1.0), ("two", 2.5), ("three", 3.0)]
 
 
 def test_a_flood_of_status_is_bounded() -> None:
-    status = encode_fields(Type.STATUS, sandbox={}, timings=[["step", 1.0]] * 64)
+    status = encode_fields(Type.STATUS, sandbox={}, timings=[["step", 1.0]] * 64, evidence="")
     assert len(run(sends(status * 100, leave())).timings) == MAX_TIMINGS
 
 
@@ -128,15 +128,16 @@ def test_a_flood_of_status_is_bounded() -> None:
         {"sandbox": {}, "timings": [["step", True]]},
         {"sandbox": {}, "timings": [["step", 1, 2]]},
         {"sandbox": {}, "timings": [["step", 10**400]]},
+        {"sandbox": {}, "timings": [], "evidence": "sev"},
     ],
 )
 def test_a_status_of_other_things_is_refused(status: dict[str, Any]) -> None:
-    assert refused(sends(encode_fields(Type.STATUS, **status))) == "link-frame"
+    assert refused(sends(encode_fields(Type.STATUS, **({"evidence": ""} | status)))) == "link-frame"
 
 
 def test_text_from_the_keep_cannot_drive_a_terminal() -> None:
     nasty = "a\x1b[2Jb\x07\x9b\r\nc\u202e"
-    status = encode_fields(Type.STATUS, sandbox={nasty: nasty}, timings=[[nasty, 1]])
+    status = encode_fields(Type.STATUS, sandbox={nasty: nasty}, timings=[[nasty, 1]], evidence="")
     ending = run(sends(status, leave(1, "x\x1b", nasty, nasty)))
     shown = [ending.code, ending.message, ending.hint, *ending.sandbox, *ending.sandbox.values(), ending.timings[0][0]]
     assert "\x1b" not in "".join(shown)
@@ -515,7 +516,7 @@ def test_a_long_random_conversation_ends(tmp_path: Path) -> None:
         encode_fields(Type.ACCEPT, 2, count=10), encode_fields(Type.CLOSE, 2),
         encode_fields(Type.CACHE_GET, 3, name="0"),
         encode_fields(Type.CACHE_PUT, 0, name="c" * 64, size=100), encode(Type.BLOB, 0, bytes(100)),
-        encode_fields(Type.STATUS, sandbox={}, timings=[]),
+        encode_fields(Type.STATUS, sandbox={}, timings=[], evidence=""),
     ]  # fmt: skip
     for seed in range(40):
         randomness = random.Random(seed)

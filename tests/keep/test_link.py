@@ -252,3 +252,29 @@ def test_whatever_a_host_sends_is_an_answer_or_an_error(pieces: list[bytes], fds
             host.link._frames.popleft().close()
         host.link._decoder.close()
         host.close()
+
+
+def test_a_connection_that_nobody_waits_for_comes_with_the_other_frames(host: Host) -> None:
+    came: list[socket.socket | StreamError] = []
+    host.link.connect_later("example.com", 443, came.append)
+    host.link.connect_later("example.org", 80, came.append)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        host.send(encode_fields(Type.FAILED, 2, code="connect-failed", message="no", hint="try"))
+        host.opened(1, theirs.fileno())
+        while len(came) < 2:
+            host.link.dispatch()
+        failure, stream = came
+        assert isinstance(failure, StreamError)
+        assert (failure.code, failure.message, failure.hint) == ("connect-failed", "no", "try")
+        assert isinstance(stream, socket.socket)
+        with stream:
+            ours.sendall(b"x")
+            assert stream.recv(1) == b"x"
+    assert [frame.fields() for frame in host.received()] == [
+        {"host": "example.com", "port": 443},
+        {"host": "example.org", "port": 80},
+    ]
+    host.send(encode_fields(Type.FAILED, 1, code="", message="", hint=""))
+    with pytest.raises(LinkError):  # an answer that was given already
+        host.link.dispatch()

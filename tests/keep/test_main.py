@@ -138,7 +138,7 @@ class PaperSandbox(Sandbox):
     def begin(self) -> None:
         self.report["first"] = "applied"
 
-    def finish(self) -> None:
+    def finish(self, *, certificates: bool = False) -> None:
         self.report["second"] = "applied" if self._complete else "not applied: because"
 
 

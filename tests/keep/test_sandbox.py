@@ -121,7 +121,7 @@ for name, action in (("open", lambda: open("/etc/passwd")), ("socket", socket.so
 def test_the_old_root_cannot_be_reached() -> None:
     """Before the system call filter forbids to look at all."""
     results, report = confined("""
-sandbox._seccomp = lambda: None
+sandbox._seccomp = lambda certificates: None
 sandbox.begin()
 sandbox.finish()
 results["root"], results["above"] = os.listdir("/"), os.listdir("../../..")
@@ -172,6 +172,38 @@ except SandboxError as error:
     assert results["code"] == "sandbox-incomplete"
     assert "mount_namespace" in results["message"]
     assert "seccomp" not in results["message"]
+
+
+def test_with_a_certificate_to_come_own_descriptors_can_be_read_and_nothing_else_opened() -> None:
+    results, report = confined("""
+import errno
+sandbox.begin()
+sandbox.finish(certificates=True)
+fd = os.memfd_create("identity", os.MFD_CLOEXEC)
+os.write(fd, b"a certificate")
+with open(f"{sandbox.descriptors()}/{fd}", "rb") as file:
+    results["read"] = file.read().decode()
+for name, path, flags in (
+    ("write", f"/fd/{fd}", os.O_WRONLY),
+    ("both", f"/fd/{fd}", os.O_RDWR),
+    ("make", "/new", os.O_CREAT),
+    ("append", f"/fd/{fd}", os.O_APPEND),
+    ("list", "/fd", os.O_DIRECTORY),
+    ("passwd", "/etc/passwd", os.O_RDONLY),
+    ("above", "/fd/../../etc/passwd", os.O_RDONLY),
+    ("another", f"/fd/../{os.getppid()}/environ", os.O_RDONLY),
+):
+    try:
+        os.close(os.open(path, flags))
+    except OSError as error:
+        results[name] = errno.errorcode[error.errno]
+""")
+    assert set(report.values()) == {APPLIED}, report
+    assert results.pop("read") == "a certificate"
+    assert results == {
+        "write": "EPERM", "both": "EPERM", "make": "EPERM", "append": "EPERM", "list": "EPERM",
+        "passwd": "ENOENT", "above": "ENOENT", "another": "ENOENT",
+    }  # fmt: skip
 
 
 def test_a_machine_without_a_filter_says_so() -> None:

@@ -181,6 +181,18 @@ def test_an_argument_is_one_of_a_few_values(name: str, machine: str) -> None:
         assert verdict(machine, number, *arguments) == (ALLOW if value in allowed else EPERM), value
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_files_are_opened_for_reading_and_only_when_a_certificate_is_to_come(machine: str) -> None:
+    number, arch = headers(machine)["openat"], ARCHITECTURES[machine][0]
+    reading = program(machine, PID, may_read_files=True)
+    for flags in {*range(10_000), 0o2000000, 0o2000001, 0o2000002, 0o10000000, 0o20200000, 0xFFFFFFFF}:
+        expected = ALLOW if flags in (0, 0o2000000) else EPERM
+        assert interpret(reading, data(number, arch, (0, 0, flags))) == expected, flags
+        assert verdict(machine, number, 0, 0, flags) == EPERM
+    for call in (DANGEROUS - {"openat"}) & headers(machine).keys():
+        assert interpret(reading, data(headers(machine)[call], arch)) in (EPERM, ENOSYS), call
+
+
 def test_the_checked_system_calls_are_all_tested() -> None:
     assert {"clone", *ARGUMENTS} == CHECKED
 

@@ -15,14 +15,17 @@ import pytest
 
 from enarx.config import parse
 from enarx.errors import ConfigError, LimitError, StreamError, WorkloadError
+from enarx.keep import keepdir
 from enarx.keep.accept import CONNECTIONS
 from enarx.keep.loop import Loop
 from enarx.keep.tls import server_context, start_server
-from enarx.keep.wasi.abi import Fdflags, Filetype
+from enarx.keep.wasi.abi import Fdflags, Filetype, Rights
 from enarx.keep.wasi.descriptor import Null
+from enarx.keep.wasi.openfile import OpenDirectory
 from enarx.keep.wasi.stdio import Stdio
 from enarx.keep.wasi.stream import Listener, Stream
 from enarx.keep.wasi.tls_stream import TlsStream
+from enarx.keep.wasi.tree import Directory, File
 from enarx.keep.workload import Launch
 from enarx.keep.world import World
 from tests.keep.test_tls import OURS, THEIRS, in_background
@@ -252,3 +255,34 @@ def test_bytes_of_the_command_line_that_are_no_utf_8_arrive(streams: Streams) ->
     assert world.context.args[1] == b"\xff"
     assert b"A=\xfe" in world.context.environment
     assert [descriptor.preopen for descriptor in world.context.table] == [b"/\xfd"]
+
+
+def text_of(world: World, path: str) -> bytes:
+    """A file below the last directory of the workload."""
+    *_, directory = world.context.table
+    assert isinstance(directory, OpenDirectory)
+    node: object = directory._node
+    for part in path.split("/"):
+        assert isinstance(node, Directory)
+        node = node.entries[part]
+    assert isinstance(node, File)
+    return bytes(node.data)
+
+
+def test_what_a_keep_tells_of_itself_is_a_read_only_directory_that_is_replaced_at_once(streams: Streams) -> None:
+    world = World(launch(manifest_size=1), streams, Loop(), certified=True)
+    world.tell(keepdir.archive(keepdir.files(b"first", secrets={"a": b"1"})))
+    world.open()
+    *_, directory = world.context.table
+    assert directory.preopen == b"/keep"
+    assert not (directory.rights | directory.inheriting) & Rights.CHANGE
+    assert (text_of(world, "certificate.pem"), text_of(world, "secrets/a")) == (b"first", b"1")
+    for number in range(200):  # the room for it is not used up
+        world.tell(keepdir.archive(keepdir.files(b"second", secrets={"b": bytes([number]) * 65536})))
+    assert (text_of(world, "certificate.pem"), text_of(world, "secrets/b")[:1]) == (b"second", bytes([199]))
+    root = world._keep_root
+    assert root is not None
+    secrets = root.entries["secrets"]
+    assert isinstance(secrets, Directory)
+    assert (secrets.parent, "a" in secrets.entries) == (root, False)
+    world.context.table.close_all(1)

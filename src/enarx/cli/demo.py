@@ -1,6 +1,8 @@
-"""``enarx demo``: run the example HTTPS workload in a Keep, fetch its page, and show it.
+"""``enarx demo``: the main job, from both ends, on one machine.
 
-The Keep is started by ``enarx run`` in a process of its own, as a user would start it.
+A tenant's Steward runs here, a host launches the example HTTPS workload before it, and a client fetches its page after
+it has verified what runs there. Then the host swaps the workload, and is found out. Each party is ``enarx`` in a
+process of its own, started as its owner would start it; only the secure processor is simulated.
 """
 
 from __future__ import annotations
@@ -11,31 +13,32 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from enarx.errors import HostError
 
 if TYPE_CHECKING:
-    import queue
     import ssl
-    import subprocess
+    from datetime import datetime
     from pathlib import Path
 
 ADDRESS: Final = "127.0.0.1"
-LISTEN_SECONDS: Final = 20.0
-"""How long the Keep has until it listens."""
+NAME: Final = "localhost"
+"""The name that the Steward's policy gives to the workload."""
+LISTEN_SECONDS: Final = 30.0
+"""How long the Keep has until it listens, and the Steward until it serves; the first time code is compiled."""
 FETCH_SECONDS: Final = 20.0
-"""How long one step of the client may take; the first one waits for the workload to be compiled, too."""
-STOP_SECONDS: Final = 2.0
-"""How long ``enarx run`` has to end after it was told to."""
+"""How long one step of the client may take."""
 MAX_PAGE_BYTES: Final = 1 << 20
-MAX_STDERR_LINES: Final = 200
 SHOWN_FACTS: Final = 12
 WIDTH: Final = 88
 MIN_WIDTH: Final = 24
 LISTENING: Final = "enarx: listening on "
-PR_SET_PDEATHSIG: Final = 1
+SERVING: Final = "steward: "
+SWAPPED: Final = b"\0\x08\x07swapped"
+"""A custom section that changes nothing but a module's digest (WebAssembly 5.5.3)."""
 
 CONFIG: Final = """\
 [[files]]
@@ -55,9 +58,22 @@ addr = "{address}"
 port = {port}
 """
 
-NOT_VERIFIED: Final = (
-    "Not verified: the certificate was taken on first sight, then pinned. It is self-signed, there is no attestation "
-    "yet, and a process Keep is not isolated from this machine: whoever controls the machine can read it."
+POLICY: Final = """
+[simulated]
+root = "{root}"
+measurement = ["{measurement}"]
+
+[workload.web]
+digest = ["{module}"]
+config = ["{config}"]
+
+[certificate]
+dns = ["{name}"]
+"""
+
+SIMULATED: Final = (
+    "SIMULATED: a process Keep has no hardware behind it. Its secure processor is software on this machine, accepted "
+    "only because the Steward's policy names its root, and whoever controls the machine can read the Keep."
 )
 
 
@@ -65,9 +81,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Register the command."""
     parser = subparsers.add_parser(
         "demo",
-        help="fetch a page from an example workload in a Keep",
-        description="Run the example HTTPS workload in a process Keep on this machine, fetch its page over TLS 1.3, "
-        "show it, and stop the Keep.",
+        help="an example workload proves itself, serves a page, and is found out when it is swapped",
+        description="Start a Steward, launch the example HTTPS workload before it in a process Keep on a SIMULATED "
+        "secure processor, fetch its page as a client that verifies what runs there, and show that a swapped workload "
+        "is refused.",
     )
     parser.add_argument("--port", type=_port, default=0, metavar="PORT", help="where to listen (default: a free port)")
     parser.add_argument("--keep-open", action="store_true", help="leave the Keep serving until Ctrl-C")
@@ -81,148 +98,182 @@ def _port(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the demo. Raises HostError when the Keep does not start, or its page cannot be had."""
+    """Show the demo. Raises HostError when a part does not start, EvidenceError when the client refuses."""
     from importlib.resources import as_file, files
     from pathlib import Path
     from tempfile import TemporaryDirectory
+
+    from enarx.cli.child import start
 
     show = _Show()
     with ExitStack() as stack:
         stack.enter_context(_ending_signals())
         module = stack.enter_context(as_file(files("enarx") / "data" / "https-page.wasm"))
-        config = Path(stack.enter_context(TemporaryDirectory(prefix="enarx-demo-"))) / "Enarx.toml"
-        config.write_text(CONFIG.format(address=ADDRESS, port=args.port))
-        show.say("A page from a WebAssembly workload in a Keep", bold=True)
-        show.step(f"Starting a process Keep: enarx run {module.name} ({module.stat().st_size // 1024} KiB)")
-        keep = stack.enter_context(_keep(module, config))
-        port = keep.port()
-        show.step(f"The Keep listens on {ADDRESS}:{port}")
-        _fetch(port, show)
-        show.say(NOT_VERIFIED)
+        scene = _Scene(Path(stack.enter_context(TemporaryDirectory(prefix="enarx-demo-"))), module)
+        show.say("A workload that proves itself, and a host that is found out", bold=True)
+        show.say(SIMULATED)
+        scene.prepare(args.port, show)
+        steward = stack.enter_context(start(["steward", "serve", "--directory", str(scene.steward), "--port", "0"]))
+        scene.url = steward.wait_for(SERVING, LISTEN_SECONDS, "the Steward does not serve").split("/ CA ")[0]
+        show.step(f"Steward: it serves {scene.url}, with a CA and a log of its own")
+        keep = stack.enter_context(start(scene.launch(module), errors=True))
+        show.step(f"Host: enarx run {module.name} --steward {scene.url}; it measures the Keep and launches it")
+        port = int(keep.wait_for(LISTENING, LISTEN_SECONDS, "the Keep does not listen").rpartition(":")[2])
+        show.step(
+            "Keep: its evidence names the manifest that it was given; the Steward accepted it and certified its key, "
+            f"which never leaves it; it listens on {ADDRESS}:{port}"
+        )
+        scene.fetch(port, show)
         if args.keep_open:
-            show.say(f"Serving https://{ADDRESS}:{port}/ until Ctrl-C", bold=True)
-            keep.serve()
+            show.say(f"Serving https://{NAME}:{port}/ until Ctrl-C", bold=True)
+            with _until_interrupted():
+                keep.serve()
         keep.stop()
-        show.step("The Keep has been stopped")
+        scene.swap(show)
+        show.step(f"Steward: its log of decisions is {scene.decisions().partition(',')[0]}, and all has been stopped")
     return 0
 
 
-# --- the Keep
+@dataclass(slots=True)
+class _Scene:
+    """What tenant, host and client have, below a directory that is removed at the end."""
 
+    directory: Path
+    module: Path
+    url: str = ""
+    ca: str = ""
+    measurement: str = ""
 
-class _Keep:
-    """``enarx run`` as a child process."""
+    @property
+    def steward(self) -> Path:
+        return self.directory / "steward"
 
-    def __init__(self, process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
-        self._process = process
-        self._lines = lines
-        self._said: list[str] = []
-        self._complete = False
+    @property
+    def config(self) -> Path:
+        return self.directory / "Enarx.toml"
 
-    def _line(self, seconds: float) -> str | None:
-        """The next line that it writes to stderr; None at the end. Raises queue.Empty."""
-        line = None if self._complete else self._lines.get(timeout=seconds)
-        if line is None:
-            self._complete = True
-        else:
-            self._said.append(line)
-        return line
+    @property
+    def root(self) -> Path:
+        return self.directory / "simulated-root.pem"
 
-    def port(self) -> int:
-        """Wait for the Keep to listen, and say where. Raises HostError."""
-        from queue import Empty
+    def prepare(self, port: int, show: _Show) -> None:
+        """The tenant's part: a Steward, and a policy of what it accepts."""
+        from enarx.cli.child import ask
+        from enarx.manifest import digest_of
 
-        end = time.monotonic() + LISTEN_SECONDS
-        while True:
-            try:
-                line = self._line(max(0.0, end - time.monotonic()))
-            except Empty:
-                raise HostError(
-                    f"the Keep does not listen after {LISTEN_SECONDS:g} seconds", code="demo-timeout",
-                    hint="the machine may be very busy; try again",
-                ) from None  # fmt: skip
-            if line is None:
-                self._fail()
-            if line.startswith(LISTENING):
-                return int(line.rpartition(":")[2])
-
-    def serve(self) -> None:
-        """Wait until the user has had enough. Raises HostError when the Keep ends first."""
-        try:
-            self._process.wait()
-        except KeyboardInterrupt:
-            return
-        self._fail()
-
-    def _fail(self) -> NoReturn:
-        """The Keep has ended by itself: pass on what it said."""
-        from queue import Empty
-
-        status = self._process.wait()
-        with suppress(Empty):  # a process that it left behind may hold its stderr open
-            while self._line(STOP_SECONDS) is not None:
-                pass
-        lines = [line for line in self._said if line and not line.startswith("enarx: ")]
-        fields = {name: text for name, _, text in (line.partition(": ") for line in lines)}
-        raise HostError(
-            fields.get("Error") or f"the Keep ended by itself with exit status {status}",
-            code=fields.get("Code", "demo-keep"),
-            hint="choose another --port, or none" if fields.get("Code") == "listen-failed" else fields.get("Hint", ""),
+        self.config.write_text(CONFIG.format(address=ADDRESS, port=port))
+        ask("simulator", "root", "--out", str(self.root))
+        self.measurement = ask("simulator", "measure").strip()
+        self.ca = ask("steward", "init", str(self.steward), "--name", ADDRESS).split()[-1]
+        module, config = digest_of(self.module.read_bytes()), digest_of(self.config.read_bytes())
+        policy = self.steward / "steward.toml"
+        stated = POLICY.format(
+            root=self.root.name, measurement=self.measurement, module=module, config=config, name=NAME
+        ).replace(self.root.name, f"../{self.root.name}")
+        policy.write_text(policy.read_text() + stated)
+        show.step(
+            f"Tenant: a policy that accepts a Keep of measurement {self.measurement[:16]}..., under the SIMULATED "
+            f"root, with workload {module[:23]}... and its Enarx.toml, and nothing else"
         )
 
-    def stop(self) -> None:
-        """End it, and be sure that it has ended. More than once does no harm."""
-        from subprocess import TimeoutExpired
+    def launch(self, module: Path) -> list[str]:
+        """The host's part, as arguments of ``enarx``."""
+        pinned = ["--steward", self.url, "--steward-ca", self.ca]
+        return ["run", str(module), "--wasmcfgfile", str(self.config), *pinned, "--verbose"]
 
-        self._process.terminate()
+    def manifest(self) -> bytes:
+        """The digest of the manifest that this launch must have: the client knows what was deployed."""
+        from enarx.host.attested import manifest_of
+        from enarx.host.load import load_package
+        from enarx.manifest import StewardPin
+
+        package = load_package(module=self.module, config=self.config, directories=(), env=())
+        return manifest_of(package, StewardPin(self.url, self.ca)).digest()
+
+    def fetch(self, port: int, show: _Show) -> None:
+        """The client's part: verify, then ask for the page. Raises HostError or EvidenceError."""
+        from datetime import UTC, datetime
+        from http.client import HTTPException, HTTPSConnection
+
+        connection = HTTPSConnection(NAME, port, timeout=FETCH_SECONDS, context=self._context())
         try:
-            self._process.wait(STOP_SECONDS)
-        except TimeoutExpired:
-            self._process.kill()  # the Keep's own process dies with its parent
-            self._process.wait()
+            connection.connect()
+            tls: ssl.SSLSocket = connection.sock
+            suite = (tls.cipher() or ("no cipher suite",))[0]
+            show.step(
+                f"Client: {(tls.version() or 'no TLS').replace('v', ' ')}, {suite}; the certificate is for {NAME}, and "
+                "its chain ends in the Steward's CA"
+            )
+            self._check(tls.getpeercert(binary_form=True) or b"", datetime.now(UTC), show)
+            connection.request("GET", "/", headers={"User-Agent": "enarx demo", "Connection": "close"})
+            response = connection.getresponse()
+            body = response.read(MAX_PAGE_BYTES)
+            status = f"HTTP/{response.version / 10:.1f} {response.status} {response.reason}"
+            show.step(f"Client: {status}, {len(body)} bytes in answer to GET /, over that same connection")
+        except (OSError, HTTPException, ValueError) as error:
+            raise HostError(
+                f"the page could not be fetched: {error}", code="demo-fetch", hint="run `enarx demo` again"
+            ) from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise HostError(f"the workload answered {response.status} {response.reason}", code="demo-fetch")
+        show.page(body.decode(errors="replace"))
+
+    def _context(self) -> ssl.SSLContext:
+        """Trusts the Steward's CA, and nothing else."""
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_verify_locations(cafile=str(self.steward / "ca.pem"))
+        return context
+
+    def _check(self, certificate: bytes, now: datetime, show: _Show) -> None:
+        """What the client finds out from the certificate by himself."""
+        from enarx.cli.keepcheck import check_keep
+        from enarx.evidence.snp import Policy
+        from enarx.evidence.snp.simulated import simulated_roots
+
+        expected = self.manifest()
+        policy = Policy(measurement=(bytes.fromhex(self.measurement),), host_data=(expected,), simulated=True)
+        facts = check_keep(certificate, policy, simulated_roots(self.root.read_bytes()), now)
+        kind = "a SIMULATED SEV-SNP report" if facts.simulated else "a SEV-SNP report"
+        show.step(
+            f"Client: the evidence in the certificate is {kind}, signed under the root that he names; all "
+            f"{len(facts.rules)} rules hold: the measurement is the Keep's, the report data is the certificate's key"
+        )
+        show.step(
+            f"Client: evidence and certificate name manifest sha256:{expected.hex()[:16]}..., which is what was to be "
+            "deployed: this workload, this Enarx.toml, this Steward"
+        )
+
+    def swap(self, show: _Show) -> None:
+        """The host launches something else. Raises HostError unless that is refused."""
+        from enarx.cli.child import start
+
+        swapped = self.directory / self.module.name
+        swapped.write_bytes(self.module.read_bytes() + SWAPPED)
+        show.step("Host: the same again, with another workload in its place")
+        with start(self.launch(swapped), errors=True) as keep:
+            failure = keep.ending(LISTENING, LISTEN_SECONDS)
+        if failure is None or failure.code != "steward-refused":
+            raise failure or HostError("the swapped workload was not refused", code="demo-swap")
+        show.step(f"Keep: it ended, and the workload never ran: {failure.message}")
+
+    def decisions(self) -> str:
+        """What the Steward's log comes to, once checked."""
+        from enarx.cli.child import ask
+
+        return ask("steward", "log", "--directory", str(self.steward), "--verify").strip()
 
 
 @contextmanager
-def _keep(module: Path, config: Path) -> Iterator[_Keep]:
-    """Start ``enarx run``; it ends with the block, or with this process if that is killed."""
-    import ctypes
-    import queue
-    import subprocess
-    import threading
-
-    libc = ctypes.CDLL(None)
-    parent = os.getpid()
-
-    def end_with_parent() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    # -P: nothing is imported from the current directory. A session of its own: Ctrl-C is for us, and we stop it.
-    command = [sys.executable, "-P", "-m", "enarx.cli.main", "run", str(module), "--wasmcfgfile", str(config)]
-    # There is one thread when it forks, which is what a preexec_fn needs.
-    process = subprocess.Popen(  # noqa: S603
-        [*command, "--verbose"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        errors="replace", start_new_session=True, preexec_fn=end_with_parent,  # noqa: PLW1509
-    )  # fmt: skip
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        for count, line in enumerate(process.stderr or ()):
-            if count < MAX_STDERR_LINES:
-                lines.put(line.rstrip())
-        lines.put(None)
-
-    reader = threading.Thread(target=read, daemon=True)
-    keep = _Keep(process, lines)
+def _until_interrupted() -> Iterator[None]:
     try:
-        reader.start()
-        yield keep
-    finally:
-        keep.stop()
-        reader.join(STOP_SECONDS)
-        if process.stderr is not None and not reader.is_alive():
-            process.stderr.close()
+        yield
+    except KeyboardInterrupt:
+        return
 
 
 @contextmanager
@@ -239,70 +290,6 @@ def _ending_signals() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, previous, strict=True):
             signal.signal(number, handler)
-
-
-# --- the client
-
-
-def _fetch(port: int, show: _Show) -> None:
-    """Fetch the page as a client that pins the certificate it has seen first, and show it. Raises HostError."""
-    import hashlib
-    from http.client import HTTPException, HTTPSConnection
-
-    try:
-        certificate = _certificate(port)
-        fingerprint = hashlib.sha256(certificate).hexdigest()
-        show.step(f"Its certificate, seen for the first time: SHA-256 {fingerprint[:16]}..., self-signed")
-        connection = HTTPSConnection(ADDRESS, port, timeout=FETCH_SECONDS, context=_pinning(certificate))
-        try:
-            connection.connect()
-            tls: ssl.SSLSocket = connection.sock
-            suite = (tls.cipher() or ("no cipher suite",))[0]
-            show.step(f"{(tls.version() or 'no TLS').replace('v', ' ')}, {suite}, with that certificate and no other")
-            connection.request("GET", "/", headers={"User-Agent": "enarx demo", "Connection": "close"})
-            response = connection.getresponse()
-            body = response.read(MAX_PAGE_BYTES)
-            status = f"HTTP/{response.version / 10:.1f} {response.status} {response.reason}"
-            show.step(f"{status}, {len(body)} bytes in answer to GET /")
-        finally:
-            connection.close()
-    except (OSError, HTTPException, ValueError) as error:
-        raise HostError(
-            f"the page could not be fetched: {error}", code="demo-fetch", hint="run `enarx demo` again"
-        ) from error
-    if response.status != 200:
-        raise HostError(f"the workload answered {response.status} {response.reason}", code="demo-fetch")
-    show.page(body.decode(errors="replace"))
-
-
-def _certificate(port: int) -> bytes:
-    """The certificate (DER) that the Keep shows to whoever asks. Raises OSError."""
-    import socket
-    import ssl
-
-    context = _tls13()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is sent over this connection; the next one is verified
-    with (
-        socket.create_connection((ADDRESS, port), FETCH_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=ADDRESS) as tls,
-    ):
-        return tls.getpeercert(binary_form=True) or b""
-
-
-def _pinning(certificate: bytes) -> ssl.SSLContext:
-    """A context that accepts this one certificate (DER), and only for a name that it has."""
-    context = _tls13()
-    context.load_verify_locations(cadata=certificate)
-    return context
-
-
-def _tls13() -> ssl.SSLContext:
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
 
 
 # --- the terminal

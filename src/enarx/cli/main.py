@@ -7,7 +7,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
 
 from enarx import __version__
 from enarx.errors import EnarxError, HostError, UsageError
@@ -23,9 +24,14 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"see `{self.prog} --help`")
 
 
-def _parser() -> argparse.ArgumentParser:
-    from enarx.cli import config, demo, evidence, key, measure, run, sign
+COMMANDS: Final = (
+    "run", "config", "evidence", "measure", "key", "sign", "steward", "policy", "simulator", "demo",
+)  # fmt: skip
+"""Modules of this package, each of which adds the command of its name."""
 
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser, with ``command`` alone when it is one of ours: the others need not be imported then."""
     parser = _Parser(
         prog="enarx",
         description="Run WebAssembly workloads in Keeps.",
@@ -36,8 +42,8 @@ def _parser() -> argparse.ArgumentParser:
         dest="command", metavar="COMMAND", required=True, parser_class=_Parser,
         prog=parser.prog,  # argparse would format a usage line to find it, and import shutil and its codecs for that
     )  # fmt: skip
-    for module in (run, config, evidence, measure, key, sign, demo):
-        module.add_parser(commands)
+    for name in (command,) if command in COMMANDS else COMMANDS:
+        import_module(f"enarx.cli.{name}").add_parser(commands)
     return parser
 
 
@@ -60,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         own, workloads = _separate(arguments)
-        parsed = _parser().parse_args(own)
+        parsed = _parser(own[0] if own else None).parse_args(own)
         if workloads:
             parsed.arguments = workloads
         status: int = parsed.run(parsed)

@@ -12,9 +12,15 @@ from enarx.errors import EnarxError, UsageError
 
 if TYPE_CHECKING:
     from enarx.host.launch import Ending
+    from enarx.manifest import StewardPin
 
+MAX_CA_BYTES: Final = 1 << 16
+"""Largest certificate of a Steward's CA, in bytes."""
 _FLAGS: Final = ("--timings", "--verbose", "--require-sandbox", "--checked-calls", "--no-cache", "--help", "-h")
-_OPTIONS: Final = ("--wasmcfgfile", "--dir", "--env", "--backend", "--cache-dir")
+_OPTIONS: Final = (
+    "--wasmcfgfile", "--dir", "--env", "--backend", "--cache-dir", "--steward", "--steward-ca", "--allow",
+    "--simulator-misbehave",
+)  # fmt: skip
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,6 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--backend", metavar="KIND", default=os.environ.get("ENARX_BACKEND", "process"),
         help="kind of Keep; this version has `process`, which isolates nothing from this machine",
     )  # fmt: skip
+    add_attestation(parser)
     parser.add_argument("--timings", action="store_true", help="print where start-up time went")
     parser.add_argument("--verbose", action="store_true", help="say what the sandbox applied, and more")
     parser.add_argument(
@@ -53,6 +60,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write compiled code")
     parser.add_argument("--checked-calls", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
+
+
+def add_attestation(parser: argparse.ArgumentParser) -> None:
+    """Add what a launch before a Steward takes."""
+    parser.add_argument(
+        "--steward", metavar="URL",
+        help="launch on a secure processor (SIMULATED, for a process Keep), prove the Keep to this Steward, and run "
+        "with the certificate and the secrets that it gives, which the workload finds below /keep",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steward-ca", metavar="DIGEST|FILE",
+        help="the Steward's CA: `sha256:` and the digest of its key, as `enarx steward` prints it, or its certificate",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow", metavar="STREAM", action="append", default=[],
+        help="listen:PORT or connect:HOST:PORT that the workload may have, of those in its Enarx.toml (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--simulator-misbehave", metavar="HOW", default="",
+        help="let the SIMULATED processor lie, to see that it is found out: `debug`, `replayed`, ...",
+    )  # fmt: skip
 
 
 def separate(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -91,9 +119,17 @@ def run(args: argparse.Namespace) -> int:
             code="backend-unknown",
             hint="this version has `process`",
         )
-    keep = KeepProcess()  # first, so that it starts up while we read
+    steward = _steward(args)
+    keep = KeepProcess(measured=steward is not None)  # first, so that it starts up while we read
     spawned = time.monotonic()
+    launch = None
     try:
+        if keep.channel is not None:
+            from datetime import UTC, datetime
+
+            from enarx.host.attested import SimulatedLaunch
+
+            launch = SimulatedLaunch(keep.channel, datetime.now(UTC), args.simulator_misbehave, _log)
         from enarx.host.cache import DiskCache, default_directory
         from enarx.host.launch import Host
         from enarx.host.load import load_package, path_of
@@ -105,16 +141,29 @@ def run(args: argparse.Namespace) -> int:
         package.args = args.arguments
         package.require_sandbox = args.require_sandbox
         package.checked_calls = args.checked_calls
+        if launch is not None:
+            from enarx.host.attested import manifest_of, parse_allow, with_manifest
+
+            manifest = manifest_of(package, steward, parse_allow(args.allow))
+            package = with_manifest(package, manifest)
+            launch.wait()
+            launch.finish(manifest.digest())
         directory = path_of(args.cache_dir) if args.cache_dir else default_directory()
         cache = None if args.no_cache else DiskCache(directory)
     except BaseException:
+        if launch is not None:
+            launch.abandon()
         keep.link.close()
         keep.kill()
         keep.wait()
         raise
     ready = time.monotonic()
     log = _log if args.verbose else _quiet
-    ending = Host(keep, cache, log).run(package)
+    try:
+        ending = Host(keep, cache, log).run(package)
+    finally:
+        if launch is not None and launch.failure is not None:
+            raise launch.failure
     if args.verbose:
         _show_sandbox(ending)
         if cache is not None and cache.reason:
@@ -131,6 +180,49 @@ def run(args: argparse.Namespace) -> int:
 
         show_error(EnarxError(ending.message, code=ending.code, hint=ending.hint))
     return ending.status
+
+
+def _steward(args: argparse.Namespace) -> StewardPin | None:
+    """The Steward of the command line. Raises UsageError."""
+    if args.steward is None:
+        given = {
+            "--steward-ca": args.steward_ca,
+            "--allow": args.allow,
+            "--simulator-misbehave": args.simulator_misbehave,
+        }
+        for option, value in given.items():
+            if value:
+                raise UsageError(f"{option} goes with --steward", hint="name the Steward, or leave it out")
+        return None
+    from enarx.manifest import StewardPin
+
+    if not args.steward_ca:
+        raise UsageError(
+            "--steward needs --steward-ca", hint="`enarx steward init` and `enarx steward serve` print the digest"
+        )
+    if args.steward_ca.startswith("sha256:"):
+        return StewardPin(args.steward, args.steward_ca)
+    return StewardPin(args.steward, _pin_of(args.steward_ca))
+
+
+def _pin_of(name: str) -> str:
+    """The digest of the key in a CA's certificate (PEM). Raises UsageError."""
+    from pathlib import Path
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from enarx.manifest import digest_of
+
+    try:
+        with Path(name).open("rb") as file:
+            certificate = x509.load_pem_x509_certificate(file.read(MAX_CA_BYTES))
+        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except OSError as error:
+        raise UsageError(f"--steward-ca {name}: {error.strerror}", hint="`sha256:...`, or a certificate") from error
+    except ValueError as error:
+        raise UsageError(f"--steward-ca {name} is no certificate in PEM", hint="ca.pem of the Steward") from error
+    return digest_of(key)
 
 
 def _log(line: str) -> None:

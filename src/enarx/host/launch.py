@@ -28,6 +28,13 @@ MAX_CREDIT: Final = 1 << 16
 """Connections that a Keep may have let in and not received."""
 MAX_TIMINGS: Final = 64
 """Steps of start-up that are kept."""
+EVIDENCE_SOURCES: Final = {
+    "": "none",
+    "configfs-tsm": "from this machine's secure processor, by configfs-tsm",
+    "sev-guest": "from this machine's secure processor, by /dev/sev-guest",
+    "simulated": "SIMULATED: it comes from software on this machine, and no hardware stands behind it",
+}
+"""Where a Keep may say that its evidence is from, and how that is told to people."""
 _READ: Final = HEADER.size + MAX_PAYLOAD
 
 
@@ -43,7 +50,7 @@ class RunningKeep(Protocol):
 
 @dataclass(slots=True)
 class Package:
-    """What to run. ``objects`` are (kind, name, bytes): config first, CA files, module, layers."""
+    """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers."""
 
     objects: Sequence[tuple[str, str, bytes | bytearray | memoryview]]
     args: Sequence[str] = ()
@@ -62,6 +69,7 @@ class Ending:
     hint: str = ""
     sandbox: dict[str, str] = field(default_factory=dict)
     timings: list[tuple[str, float]] = field(default_factory=list)
+    evidence: str = ""
 
 
 @dataclass(slots=True)
@@ -94,6 +102,7 @@ class Host:
         self._ending: Ending | None = None
         self._sandbox: dict[str, str] = {}
         self._timings: list[tuple[str, float]] = []
+        self._evidence = ""
         self._signal = 0
 
     def run(self, package: Package) -> Ending:
@@ -153,7 +162,7 @@ class Host:
 
     def _finish(self) -> Ending:
         ending = self._ending or Ending(0)
-        ending.sandbox, ending.timings = self._sandbox, self._timings
+        ending.sandbox, ending.timings, ending.evidence = self._sandbox, self._timings, self._evidence
         if self._signal:
             name = signal.Signals(self._signal).name
             ending.status, ending.code, ending.message, ending.hint = 128 + self._signal, "", "", ""
@@ -318,6 +327,12 @@ class Host:
         if not all(isinstance(result, str) for result in fields["sandbox"].values()):
             raise LinkError("malformed frame: STATUS.sandbox must hold text", code="link-frame")
         self._sandbox = {_printable(layer): _printable(result) for layer, result in fields["sandbox"].items()}
+        source = fields["evidence"]
+        if source not in EVIDENCE_SOURCES:
+            raise LinkError("malformed frame: STATUS.evidence is no source of evidence", code="link-frame")
+        if source != self._evidence:
+            self._evidence = source
+            self._log(f"evidence: {EVIDENCE_SOURCES[source]}")
         self._timings = (self._timings + [_step(item) for item in fields["timings"]])[:MAX_TIMINGS]
 
     def _exit(self, frame: Frame) -> None:

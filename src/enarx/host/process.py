@@ -1,4 +1,4 @@
-"""The process Keep: a separate process with a clean environment and no descriptor of ours but the link.
+"""The process Keep: a separate process with a clean environment and no descriptor of ours but those made for it.
 
 It is isolated from nothing: whoever runs it can read it. It is for development, tests and demonstrations.
 """
@@ -10,6 +10,7 @@ import fcntl
 import os
 import signal
 import socket
+import stat
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +21,15 @@ from enarx.errors import HostError
 LINK_FD: Final = 3
 """The descriptor at which a Keep finds its link."""
 
-# -I and -S keep the environment, the user's site directory and every .pth file out; only the directories named on the
-# command line are searched. That is the whole code of a Keep. Nothing of what it imports is garbage, so the collector
-# waits until the workload starts.
-_BOOT: Final = "import gc, sys; gc.disable(); sys.path[:0] = sys.argv[1:]; from enarx.keep.main import main; main()"
+CHANNEL_FD: Final = 4
+"""The descriptor at which a Keep finds its channel to a simulated secure processor, if it has one."""
+
+# -I and -S keep the environment, the user's site directory and every .pth file out; only the standard library and,
+# after it, the directories named on the command line are searched. That is the whole code of a Keep. Nothing of what it
+# imports is garbage, so the collector waits until the workload starts.
+_BOOT: Final = "import gc, sys; gc.disable(); sys.path += sys.argv[1:]; from enarx.keep.main import main; main()"
+COMMAND: Final = ("-I", "-S", "-c", _BOOT)
+"""The interpreter's arguments that are the same on every machine, and so are measured."""
 
 
 def code_directories() -> list[str]:
@@ -43,40 +49,74 @@ def code_directories() -> list[str]:
     return directories
 
 
-class KeepProcess:
-    """A running process Keep. ``link`` is our end of it."""
+def private_bytecode() -> list[str]:
+    """Interpreter arguments that keep ``__pycache__`` out of play, which a measurement of the code leaves out.
 
-    def __init__(self) -> None:
+    Bytecode then comes from a directory that belongs to this user alone and that only Keeps write to: it was compiled
+    from sources of the size and time that were measured. Where there can be no such directory, none is used.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        directory = Path(base).expanduser() / "enarx" / "bytecode"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = directory.lstat()
+        usable = stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o077
+    except (OSError, RuntimeError):
+        usable = False
+    return ["-X", f"pycache_prefix={directory}"] if usable else ["-B", "-X", f"pycache_prefix={os.devnull}"]
+
+
+class KeepProcess:
+    """A running process Keep. ``link`` is our end of it.
+
+    One that is ``measured`` has a channel to a simulated secure processor besides: ``channel`` is our end of that.
+    """
+
+    def __init__(self, *, measured: bool = False) -> None:
         directories = code_directories()
         openssl = str(Path(__file__).parent.parent / "keep" / "openssl.cnf")
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.channel: socket.socket | None = None
+        far: socket.socket | None = None
+        options = private_bytecode() if measured else []
+        if measured:
+            self.channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ends = [theirs] if far is None else [theirs, far]
+        arguments = [sys.executable, *options, *COMMAND, *directories]
         try:
-            self.pid = self._spawn(directories, {"OPENSSL_CONF": openssl}, theirs.fileno())
+            self.pid = self._spawn(arguments, {"OPENSSL_CONF": openssl}, [end.fileno() for end in ends])
         except OSError as error:
             self.link.close()
+            if self.channel is not None:
+                self.channel.close()
             raise HostError(f"the Keep's process cannot be started: {error}", code="host-spawn") from error
         finally:
-            theirs.close()
+            for end in ends:
+                end.close()
         self._status: int | None = None
 
     @staticmethod
-    def _spawn(directories: list[str], environment: dict[str, str], link: int) -> int:
-        """posix_spawn: subprocess alone takes longer to import than this takes to run."""
+    def _spawn(arguments: list[str], environment: dict[str, str], ends: list[int]) -> int:
+        """posix_spawn: subprocess alone takes longer to import than this takes to run.
+
+        ``ends`` become the descriptors from LINK_FD on.
+        """
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        high = fcntl.fcntl(link, fcntl.F_DUPFD_CLOEXEC, 10)  # clear of the numbers that are assigned below
+        high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]  # clear of the numbers assigned below
         try:
             actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
-            actions.append((os.POSIX_SPAWN_DUP2, high, LINK_FD))
-            actions += [(os.POSIX_SPAWN_CLOSE, number) for number in _inheritable() if number > LINK_FD]
+            actions += [(os.POSIX_SPAWN_DUP2, end, LINK_FD + index) for index, end in enumerate(high)]
+            last = LINK_FD + len(ends) - 1
+            actions += [(os.POSIX_SPAWN_CLOSE, number) for number in _inheritable() if number > last]
             python = sys.executable
-            arguments = [python, "-I", "-S", "-c", _BOOT, *directories]
             return os.posix_spawn(
                 python, arguments, environment, file_actions=actions, setsid=True,
                 setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
             )  # fmt: skip
         finally:
             os.close(null)
-            os.close(high)
+            for end in high:
+                os.close(end)
 
     def kill(self) -> None:
         """End the process at once."""

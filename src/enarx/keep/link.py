@@ -22,6 +22,7 @@ _FDS_PER_READ: Final = 16
 _FD_BYTES: Final = socket.CMSG_SPACE(_FDS_PER_READ * array.array("i").itemsize)
 
 OnConnection = Callable[[socket.socket], None]
+OnAnswer = Callable[[socket.socket | StreamError], None]
 
 
 class Streams(Protocol):
@@ -57,6 +58,7 @@ class Link:
         self._send_lock = threading.Lock()
         self._next_id = 1
         self._listeners: dict[int, OnConnection] = {}
+        self._connecting: dict[int, OnAnswer] = {}
         self._on_stop = on_stop
 
     def fileno(self) -> int:
@@ -105,13 +107,15 @@ class Link:
             self._handle(self._frames.popleft())
 
     def _handle(self, frame: Frame) -> None:
-        """A frame that nobody asked for: a connection, or the order to stop."""
+        """A frame that nobody waits for: a connection, the answer to `connect_later`, or the order to stop."""
         try:
             if frame.type == Type.INCOMING:
                 frame.fields()
                 listener = self._listeners.get(frame.id)
                 if listener is not None and frame.fd >= 0:  # it may have been closed meanwhile
                     listener(_stream(frame.take_fd()))
+            elif frame.type in (Type.OPENED, Type.FAILED) and frame.id in self._connecting:
+                self._connecting.pop(frame.id)(_answered(frame))
             elif frame.type == Type.STOP:
                 frame.fields()
                 self._on_stop()
@@ -164,6 +168,13 @@ class Link:
     def connect(self, host: str, port: int) -> socket.socket:
         return _stream(_needs_fd(self.call(Type.CONNECT, host=host, port=port)))
 
+    def connect_later(self, host: str, port: int, on_answer: OnAnswer) -> None:
+        """Ask for a stream; ``on_answer`` is called with it, or with why there is none, by `dispatch`."""
+        ident = self._next_id
+        self._next_id += 1
+        self._connecting[ident] = on_answer
+        self.send(encode_fields(Type.CONNECT, ident, host=host, port=port))
+
     def listen(self, addr: str, port: int, on_connection: OnConnection) -> int:
         ident = self._next_id  # known before the answer: the first connection may come right behind it
         self._listeners[ident] = on_connection
@@ -193,6 +204,13 @@ def _stream(fd: int) -> socket.socket:
         sock.close()
         raise LinkError("the host sent a socket that is not a stream", code="link-frame")
     return sock
+
+
+def _answered(frame: Frame) -> socket.socket | StreamError:
+    if frame.type == Type.FAILED:
+        reason = frame.fields()
+        return StreamError(reason["message"], code=reason["code"], hint=reason["hint"])
+    return _stream(_needs_fd(frame))
 
 
 def _needs_fd(frame: Frame) -> int:

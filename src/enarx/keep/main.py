@@ -1,4 +1,4 @@
-"""The life of a Keep: sandbox, launch, streams, compile, lock down, run, report.
+"""The life of a Keep: sandbox, launch, proof, streams, compile, lock down, run, report.
 
 The main thread serves the link, the TLS handshakes and the deadline; the workload runs in a thread of its own.
 Whatever ends the workload, the main thread reports it and leaves at once: a workload that loops, or waits in a
@@ -21,16 +21,21 @@ from typing import TYPE_CHECKING, Any, Final
 from enarx.config import Config
 from enarx.errors import EnarxError, LimitError, LinkError
 from enarx.keep.link import Link
-from enarx.keep.sandbox import Sandbox, close_inherited
-from enarx.keep.workload import Launch, receive_launch, receive_objects
+from enarx.keep.sandbox import DESCRIPTORS, Sandbox, close_inherited
+from enarx.keep.workload import Launch, receive_launch, receive_manifest, receive_objects
 from enarx.wire import Type, encode_fields
 
 if TYPE_CHECKING:
+    from enarx.keep.attested import Attested
+    from enarx.keep.certifier import Certifier
     from enarx.keep.loop import Loop
     from enarx.keep.runtime import Outcome, Runtime
     from enarx.keep.wasi.context import Context
+    from enarx.keep.world import World
 
 LINK_FD: Final = 3
+CHANNEL_FD: Final = 4
+"""Where a Keep that is launched with a manifest may find a channel to a simulated secure processor."""
 STOP_SECONDS: Final = 0.04
 """How long a workload that was told to stop has to leave its host call and close its streams, in seconds."""
 
@@ -56,25 +61,43 @@ class Timings:
 def main() -> None:
     """Run one Keep over the link at descriptor 3, and end the process."""
     timings = Timings(time.monotonic())
-    close_inherited(LINK_FD)
+    close_inherited(CHANNEL_FD)
     link_socket = socket.socket(fileno=LINK_FD)
     link_socket.set_inheritable(False)
-    keep = Keep(link_socket, Sandbox(), timings)
+    keep = Keep(link_socket, Sandbox(), timings, _channel())
     status = keep.live()
     sys.stdout.flush()
     os._exit(status)
 
 
-class Keep:
-    """One Keep, from its first frame to its last. ``sandbox`` is None in tests that run it in their own process."""
+def _channel() -> int | None:
+    """The channel to a simulated secure processor, if the host gave one."""
+    try:
+        os.set_inheritable(CHANNEL_FD, False)
+    except OSError:
+        return None
+    return CHANNEL_FD
 
-    def __init__(self, link: socket.socket, sandbox: Sandbox | None, timings: Timings) -> None:
+
+class Keep:
+    """One Keep, from its first frame to its last. ``sandbox`` is None in tests that run it in their own process.
+
+    ``channel``: the descriptor behind which a simulated secure processor may answer.
+    """
+
+    def __init__(
+        self, link: socket.socket, sandbox: Sandbox | None, timings: Timings, channel: int | None = None
+    ) -> None:
         self.link = Link(link, self._stop)
         self._sandbox = sandbox
         self._timings = timings
+        self._channel = channel
         self._loop: Loop | None = None
         self._context: Context | None = None
         self._outcome: Outcome | None = None
+        self._attested: Attested | None = None
+        self._memory = ""
+        self._certifier: Certifier | None = None
 
     def live(self) -> int:
         """Everything. Returns the process's exit status; the workload's own goes to the host in EXIT."""
@@ -105,7 +128,8 @@ class Keep:
 
     def _status(self) -> None:
         report = self._sandbox.report if self._sandbox else {}
-        self.link.send(encode_fields(Type.STATUS, sandbox=report, timings=self._timings.steps))
+        source = self._attested.source.name if self._attested else ""
+        self.link.send(encode_fields(Type.STATUS, sandbox=report, timings=self._timings.steps, evidence=source))
         self._timings.steps = []
 
     def _run(self) -> Outcome:
@@ -113,11 +137,36 @@ class Keep:
         if self._sandbox:
             self._sandbox.begin()
         self._timings.mark("sandbox, first half")
+        manifest = receive_manifest(self.link, launch)
         self._prepare()
         self._timings.mark("imports")
-        receive_objects(self.link, launch)
+        if manifest is None:
+            receive_objects(self.link, launch)
+        else:
+            self._prove(launch, manifest)
         self._timings.mark("workload received")
         return self._workload(launch)
+
+    def _prove(self, launch: Launch, manifest: bytes) -> None:
+        """Evidence, the manifest checked against it, and all else against the manifest as it arrives."""
+        from enarx.keep.attested import attest
+        from enarx.keep.attester_simulated import sources
+        from enarx.keep.certifier import Certifier
+        from enarx.keep.handover import Handover
+        from enarx.keep.stewardlink import preload
+
+        if self._sandbox:
+            from enarx.keep.lockedmemory import lock_process
+
+            self._memory = lock_process()
+        preload()  # while the Keep is being measured
+        self._timings.mark("imports for attestation")
+        self._attested = keep = attest(manifest, sources(self._channel))
+        self._timings.mark("evidence")
+        handover = Handover(keep.manifest, launch.args, launch.env, launch.objects)
+        if keep.manifest.steward is not None:
+            self._certifier = Certifier(keep, self.link)
+        receive_objects(self.link, launch, keep.manifest, handover)
 
     def _prepare(self) -> None:
         """Import what every workload needs; meanwhile the host is sending it."""
@@ -133,14 +182,18 @@ class Keep:
 
         config = launch.config
         self._loop = Loop()
-        world = World(launch, self.link, self._loop)
+        certifier = self._certifier
+        world = World(launch, self.link, self._loop, certified=certifier is not None)
         self._context = world.context
         self._timings.mark("identity")
         if self._sandbox:
-            self._sandbox.finish()
+            self._sandbox.finish(certificates=certifier is not None)
             if launch.require_sandbox:
                 self._sandbox.require()
+            if self._memory:  # no layer of the sandbox: no unprivileged user's limit is as high as that
+                self._sandbox.report["memory_locked"] = self._memory
             self._timings.mark("sandbox, second half")
+        self._certify(world)
         world.open()
         self._timings.mark("streams open")
         done = os.eventfd(0, os.EFD_CLOEXEC)
@@ -153,6 +206,21 @@ class Keep:
         self._timings.mark("code loaded from the cache" if cached else "compiled")
         self._status()
         return self._supervise(runtime, module, done, config)
+
+    def _certify(self, world: World) -> None:
+        """The Steward's certificate and secrets, if there is a Steward; what the workload may read of itself."""
+        if self._attested is None:
+            return
+        from enarx.keep import keepdir
+
+        if self._certifier is None:
+            world.tell(keepdir.archive(keepdir.files(b"", manifest=self._attested.manifest_bytes)))
+            return
+        assert self._loop is not None  # noqa: S101 - set by _workload
+        directory = self._sandbox.descriptors() if self._sandbox else DESCRIPTORS
+        self._certifier.certify(world, directory)
+        self._certifier.renew(self._loop)
+        self._timings.mark("certified by the Steward")
 
     def _supervise(self, runtime: Runtime, module: Any, done: int, config: Config) -> Outcome:
         """Run the workload in its own thread and serve the link until it ends, is stopped, or hits a limit."""

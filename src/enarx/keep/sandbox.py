@@ -34,6 +34,7 @@ _MS_NOSUID: Final = 2
 _MS_NODEV: Final = 4
 _MS_NOEXEC: Final = 8
 _MS_REMOUNT: Final = 32
+_MS_BIND: Final = 4096
 _MS_REC: Final = 16384
 _MS_PRIVATE: Final = 1 << 18
 _MNT_DETACH: Final = 2
@@ -45,6 +46,10 @@ _SECCOMP_MODE_FILTER: Final = 2
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 _SCRATCH: Final = "/tmp"  # noqa: S108 - a directory to mount over in a namespace of our own
+DESCRIPTORS: Final = "/proc/self/fd"
+"""Where Linux has a process's own descriptors."""
+OWN_DESCRIPTORS: Final = "/fd"
+"""Where the empty root directory has the process's own descriptors, if anywhere."""
 MAX_OPEN_FILES: Final = 1 << 17
 """Limit on host descriptors: the workload's limit and the Keep's own."""
 
@@ -79,15 +84,23 @@ class Sandbox:
         self._apply("ipc_namespace", lambda: self._unshare(_CLONE_NEWIPC | _CLONE_NEWUTS))
         self._apply("mount_namespace", self._mount_namespace)
 
-    def finish(self) -> None:
-        """Before the workload: an empty root directory, no capabilities, and the system call filter."""
+    def finish(self, *, certificates: bool = False) -> None:
+        """Before the workload: an empty root directory, no capabilities, and the system call filter.
+
+        With ``certificates`` the Keep can still give OpenSSL a certificate, which OpenSSL reads from a path only: the
+        Keep's own descriptors are in the directory ``descriptors()`` and may be opened again, for reading.
+        """
         if self.report.get("mount_namespace") == APPLIED:
-            self._apply("empty_root", self._empty_root)
+            self._apply("empty_root", lambda: self._empty_root(certificates))
         else:
             self.report["empty_root"] = "not applied: needs the mount namespace"
         self._apply("no_capabilities", self._drop_capabilities)
         self._apply("not_dumpable", lambda: self._prctl(_PR_SET_DUMPABLE, 0))
-        self._apply("seccomp", self._seccomp)
+        self._apply("seccomp", lambda: self._seccomp(certificates))
+
+    def descriptors(self) -> str:
+        """The directory of the process's own descriptors."""
+        return OWN_DESCRIPTORS if self.report.get("empty_root") == APPLIED else DESCRIPTORS
 
     def require(self) -> None:
         """Raise SandboxError unless every layer was applied."""
@@ -133,10 +146,14 @@ class Sandbox:
         self._unshare(_CLONE_NEWNS)
         self._mount("none", "/", None, _MS_REC | _MS_PRIVATE)
 
-    def _empty_root(self) -> None:
+    def _empty_root(self, certificates: bool) -> None:
         """Make an empty, read-only file system the root; the old one is unmounted and cannot be reached again."""
         flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-        self._mount("none", _SCRATCH, "tmpfs", flags, "size=4k,nr_inodes=2,mode=0500")
+        self._mount("none", _SCRATCH, "tmpfs", flags, "size=4k,nr_inodes=3,mode=0700")
+        if certificates:
+            os.mkdir(_SCRATCH + OWN_DESCRIPTORS, 0o500)
+            self._mount(DESCRIPTORS, _SCRATCH + OWN_DESCRIPTORS, None, _MS_BIND)
+        os.chmod(_SCRATCH, 0o500)
         os.chdir(_SCRATCH)
         number = _SYS_PIVOT_ROOT[self._machine]
         self._call(self._libc.syscall(ctypes.c_long(number), b".", b"."), "pivot_root")
@@ -148,8 +165,8 @@ class Sandbox:
         header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
         self._call(self._libc.capset(header, struct.pack("6I", *[0] * 6)), "capset")
 
-    def _seccomp(self) -> None:
-        code = program(self._machine, os.getpid())
+    def _seccomp(self, certificates: bool) -> None:
+        code = program(self._machine, os.getpid(), may_read_files=certificates)
         buffer = ctypes.create_string_buffer(code, len(code))
         fprog = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
         pointer = ctypes.create_string_buffer(fprog, len(fprog))
@@ -157,6 +174,6 @@ class Sandbox:
 
 
 def close_inherited(keep: int) -> None:
-    """Close every descriptor above ``keep``: the link is all that a Keep is born with."""
+    """Close every descriptor above ``keep``: a Keep is born with its link, and a channel to a processor, alone."""
     with contextlib.suppress(OSError):
         os.closerange(keep + 1, MAX_OPEN_FILES)

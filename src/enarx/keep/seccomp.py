@@ -5,7 +5,8 @@ falls back to ``clone``, whose flags can be checked: threads yes, processes no. 
 many bytes wait on a socket and whether something is a terminal, and to making a socket block or not; ``tgkill`` and
 ``prlimit64`` to the process itself, and ``fcntl`` to flags, for there is no process namespace that hides the user's
 other processes, and signals can be sent through ``fcntl`` too. ``socket`` is not on the list at all: streams
-come from the host, over the link. Nor is ``openat``: nothing is left to open.
+come from the host, over the link. Nor is ``openat``, unless a certificate is still to come, which OpenSSL reads from a
+path only: then files may be opened, for reading alone, and nothing but the process's own descriptors is left to open.
 
 Source: Linux seccomp(2), the classic BPF of <linux/filter.h>, and the syscall tables of x86_64 and aarch64.
 """
@@ -45,6 +46,7 @@ _AARCH64: Final = {
     "sched_getscheduler": 120, "get_robust_list": 100, "getuid": 174, "geteuid": 175, "getgid": 176, "getegid": 177,
 }  # fmt: skip
 _CLONE3: Final = 435
+_OPENAT: Final = {"x86_64": 257, "aarch64": 56}
 
 # machine -> (AUDIT_ARCH of <linux/audit.h>, syscall numbers)
 ARCHITECTURES: Final = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
@@ -65,6 +67,7 @@ _OFFSET_NUMBER: Final = 0  # of struct seccomp_data
 _OFFSET_ARCH: Final = 4
 _OFFSET_ARG0: Final = 16
 _OFFSET_ARG1: Final = 24
+_OFFSET_ARG2: Final = 32
 _CLONE_THREAD: Final = 0x00010000
 _FIONREAD: Final = 0x541B
 _FIONBIO: Final = 0x5421
@@ -74,6 +77,7 @@ _F_SETFD: Final = 2
 _F_GETFL: Final = 3
 _F_SETFL: Final = 4
 _F_DUPFD_CLOEXEC: Final = 1030
+_O_CLOEXEC: Final = 0o2000000
 _X32_BIT: Final = 0x3FFFFFFF
 
 
@@ -93,10 +97,11 @@ def _argument(number: int, offset: int, jump: int, values: Sequence[int]) -> lis
     ]
 
 
-def program(machine: str, pid: int) -> bytes:
+def program(machine: str, pid: int, *, may_read_files: bool = False) -> bytes:
     """The filter for process ``pid`` on ``machine`` (as ``os.uname`` names it): ``struct sock_filter``, one by one.
 
-    Raises KeyError for a machine that it does not know.
+    ``may_read_files``: whether ``openat`` is on the list, for reading. Raises KeyError for a machine that it does not
+    know.
     """
     arch, numbers = ARCHITECTURES[machine]
     checked = {
@@ -118,6 +123,8 @@ def program(machine: str, pid: int) -> bytes:
     ]
     for name, (offset, jump, values) in checked.items():
         out += _argument(numbers[name], offset, jump, values)
+    if may_read_files:  # O_RDONLY is 0
+        out += _argument(_OPENAT[machine], _OFFSET_ARG2, _JUMP_EQUAL, [0, _O_CLOEXEC])
     for name, number in numbers.items():
         if name not in checked:
             out += [_instruction(_JUMP_EQUAL, number, 0, 1), _instruction(_RETURN, _ALLOW)]

@@ -21,12 +21,16 @@ from enarx.keep.identity import Identity
 
 SUITES: Final = ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
 GROUPS: Final = ("X25519", "P-384", "P-256")
+DESCRIPTORS: Final = "/proc/self/fd"
 HANDSHAKE_SECONDS: Final = 10.0
 """How long a peer may take for its handshake, in seconds."""
 
 
-def server_context(identity: Identity, client_ca: Sequence[bytes] = ()) -> ssl.SSLContext:
-    """For ``kind = "listen"``. With ``client_ca`` (PEM) every client must show a certificate under one of them."""
+def server_context(identity: Identity | None, client_ca: Sequence[bytes] = ()) -> ssl.SSLContext:
+    """For ``kind = "listen"``; without an ``identity``, `install` gives it one.
+
+    With ``client_ca`` (PEM) every client must show a certificate under one of them.
+    """
     context = _context(ssl.PROTOCOL_TLS_SERVER, identity)
     context.num_tickets = 0  # no resumption: nothing to keep a ticket key for
     if client_ca:
@@ -35,8 +39,11 @@ def server_context(identity: Identity, client_ca: Sequence[bytes] = ()) -> ssl.S
     return context
 
 
-def client_context(identity: Identity, ca: Sequence[bytes] = ()) -> ssl.SSLContext:
-    """For ``kind = "connect"``. Trusts ``ca`` (PEM) alone, or the certificate store of the Keep's own image."""
+def client_context(identity: Identity | None, ca: Sequence[bytes] = ()) -> ssl.SSLContext:
+    """For ``kind = "connect"``; without an ``identity``, `install` gives it one.
+
+    Trusts ``ca`` (PEM) alone, or the certificate store of the Keep's own image.
+    """
     context = _context(ssl.PROTOCOL_TLS_CLIENT, identity)
     if ca:
         _trust(context, ca)
@@ -51,7 +58,16 @@ def report_cut_off(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
-def _context(protocol: int, identity: Identity) -> ssl.SSLContext:
+def install(context: ssl.SSLContext, identity: Identity, directory: str = DESCRIPTORS) -> None:
+    """Make ``identity`` what new connections show; those that stand keep theirs.
+
+    ``directory`` is where the process finds its own descriptors. For the thread that makes the connections.
+    """
+    with _private_file(identity.private_key_pem + identity.certificate_pem, directory) as path:
+        context.load_cert_chain(path)
+
+
+def _context(protocol: int, identity: Identity | None) -> ssl.SSLContext:
     context = report_cut_off(ssl.SSLContext(protocol))
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     suites = tuple(suite["name"] for suite in context.get_ciphers() if suite["protocol"] == "TLSv1.3")
@@ -61,8 +77,8 @@ def _context(protocol: int, identity: Identity) -> ssl.SSLContext:
             code="tls-configuration",
             hint="the Keep must be started by `enarx`, with OPENSSL_CONF naming its own openssl.cnf",
         )
-    with _private_file(identity.private_key_pem + identity.certificate_pem) as path:
-        context.load_cert_chain(path)
+    if identity is not None:
+        install(context, identity)
     return context
 
 
@@ -77,13 +93,13 @@ def _trust(context: ssl.SSLContext, anchors: Sequence[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _private_file(data: bytes) -> Iterator[str]:
+def _private_file(data: bytes, directory: str) -> Iterator[str]:
     """A path to ``data`` in memory that no other process can open: OpenSSL reads keys from paths only."""
     fd = os.memfd_create("identity", os.MFD_CLOEXEC)
     try:
         with open(fd, "wb", closefd=False) as file:
             file.write(data)
-        yield f"/proc/self/fd/{fd}"
+        yield f"{directory}/{fd}"
     finally:
         os.close(fd)
 

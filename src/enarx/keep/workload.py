@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from enarx import config as enarx_config
 from enarx.config import MAX_CONFIG_BYTES, Config
 from enarx.errors import LimitError, LinkError, WorkloadError
 from enarx.keep.link import Link
 from enarx.wire import Type
+
+if TYPE_CHECKING:
+    from enarx.keep.handover import Handover
+    from enarx.manifest import Manifest
 
 MAX_CA_BYTES: Final = 1 << 16
 """Largest CA file, in bytes."""
@@ -23,7 +27,10 @@ ARCHIVE_OVERHEAD: Final = 4
 
 @dataclass(slots=True)
 class Launch:
-    """One launch as the host announced it. ``layers`` holds (guest path, tar archive) pairs."""
+    """One launch as the host announced it. ``layers`` holds (guest path, tar archive) pairs.
+
+    ``objects`` leaves out the manifest, whose size is ``manifest_size``: None for a launch without one.
+    """
 
     args: list[str]
     env: list[tuple[str, str]]
@@ -31,6 +38,7 @@ class Launch:
     require_sandbox: bool
     checked_calls: bool
     objects: list[tuple[str, str, int]]
+    manifest_size: int | None = None
     config: Config = field(default_factory=Config.default)
     module: bytearray = field(default_factory=bytearray)
     ca_files: dict[str, bytes] = field(default_factory=dict)
@@ -60,27 +68,54 @@ def receive_launch(link: Link) -> Launch:
         raise _malformed() from None
     if fields["sandbox"] not in ("require", "try") or fields["engine"] not in ("checked", "fast"):
         raise _malformed()
+    objects = [_object(item) for item in fields["objects"]]
+    manifest_size = objects.pop(0)[2] if objects and objects[0][0] == "manifest" else None
     return Launch(
         args=list(_strings(fields["args"])),
         env=[(name, value) for name, value in map(_pair, fields["env"])],
         cache_key=key,
         require_sandbox=fields["sandbox"] == "require",
         checked_calls=fields["engine"] == "checked",
-        objects=[_object(item) for item in fields["objects"]],
+        objects=objects,
+        manifest_size=manifest_size,
     )
 
 
-def receive_objects(link: Link, launch: Launch) -> None:
+def receive_manifest(link: Link, launch: Launch) -> bytes | None:
+    """The manifest, which comes before every other object; None for a launch without one. Raises LinkError.
+
+    Not one byte of it has been looked at.
+    """
+    from enarx.manifest import MAX_BYTES
+
+    size = launch.manifest_size
+    if size is not None and size > MAX_BYTES:
+        raise _malformed()
+    return None if size is None else bytes(link.receive_blob(size))
+
+
+def receive_objects(
+    link: Link, launch: Launch, manifest: Manifest | None = None, handover: Handover | None = None
+) -> None:
     """Receive everything that the launch announced, in its order: config first, if any, as it sets the limits.
 
-    Raises ConfigError, LimitError, LinkError or WorkloadError.
+    With a ``manifest`` the config is narrowed by it, and ``handover`` checks each object before it is used. Raises
+    AuthenticityError, ConfigError, LimitError, LinkError, StreamError or WorkloadError.
     """
+
+    def receive(index: int, size: int) -> bytearray:
+        data = link.receive_blob(size)
+        if handover is not None:
+            handover.check(index, data)
+        return data
+
+    launch.config = _narrowed(launch.config, manifest)
     for index, (kind, name, size) in enumerate(launch.objects):
         limits = launch.config.limits
         if kind == "config" and index == 0 and size <= MAX_CONFIG_BYTES:
-            launch.config = enarx_config.parse(bytes(link.receive_blob(size)))
+            launch.config = _narrowed(enarx_config.parse(bytes(receive(index, size))), manifest)
         elif kind == "ca" and size <= MAX_CA_BYTES:
-            launch.ca_files[name] = bytes(link.receive_blob(size))
+            launch.ca_files[name] = bytes(receive(index, size))
         elif kind == "module":
             if size > limits.module_bytes:
                 raise LimitError(
@@ -88,7 +123,7 @@ def receive_objects(link: Link, launch: Launch) -> None:
                     code="limit-module",
                     hint="raise `module` under [limits] in Enarx.toml, or build a smaller module",
                 )
-            launch.module = link.receive_blob(size)
+            launch.module = receive(index, size)
         elif kind == "layer":
             if size > ARCHIVE_OVERHEAD * limits.filesystem_bytes:
                 raise LimitError(
@@ -96,10 +131,20 @@ def receive_objects(link: Link, launch: Launch) -> None:
                     code="limit-filesystem",
                     hint="raise `filesystem` under [limits] in Enarx.toml, or give the workload fewer files",
                 )
-            launch.layers.append((name, link.receive_blob(size)))
+            launch.layers.append((name, receive(index, size)))
         else:
             raise _malformed()
+    if handover is not None:
+        handover.finish()
     check_module(launch.module)
+
+
+def _narrowed(config: Config, manifest: Manifest | None) -> Config:
+    if manifest is None:
+        return config
+    from enarx.keep.narrow import narrow
+
+    return narrow(config, manifest)
 
 
 def check_module(module: bytes | bytearray) -> None:

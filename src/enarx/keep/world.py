@@ -13,11 +13,13 @@ from enarx.keep.wasi.context import Context
 from enarx.keep.wasi.descriptor import Descriptor, DescriptorTable, Null
 from enarx.keep.wasi.openfile import preopen
 from enarx.keep.wasi.stdio import Stdio
-from enarx.keep.wasi.tree import FileSystem
+from enarx.keep.wasi.tree import Directory, FileSystem
 from enarx.keep.workload import Launch, encode_text
 
 if TYPE_CHECKING:
     import ssl
+
+    from enarx.keep.identity import Identity
 
 
 class World:
@@ -27,7 +29,8 @@ class World:
     any more, and is for after the sandbox has taken it away: it is where bytes from strangers come in.
     """
 
-    def __init__(self, launch: Launch, streams: Streams, loop: Loop) -> None:
+    def __init__(self, launch: Launch, streams: Streams, loop: Loop, *, certified: bool = False) -> None:
+        """``certified``: another vouches for the Keep, and `identify` comes before `open`; it certifies itself else."""
         self._launch = launch
         self._streams = streams
         self._loop = loop
@@ -42,10 +45,11 @@ class World:
         if files:
             import enarx.keep.accept
             import enarx.keep.wasi.stream
-        if launch.layers:
+        self._keep_root: Directory | None = None
+        if launch.layers or launch.manifest_size is not None:
             import enarx.keep.layer  # noqa: F401
         if any(file.prot is Protocol.TLS for file in files):
-            self._make_tls(files)
+            self._make_tls(files, certified)
 
     def open(self) -> None:
         """Open every stream and directory, in the order of the config.
@@ -56,15 +60,44 @@ class World:
             self.context.table.add(self._open(file))
         self._files()
 
-    def _make_tls(self, files: Sequence[ListenFile | ConnectFile]) -> None:
-        """An identity and TLS contexts: their modules cost a tenth of a second to import. Raises ConfigError."""
+    def identify(self, identity: Identity, directory: str) -> None:
+        """Show ``identity`` in all TLS from now on. ``directory`` has the process's own descriptors."""
+        if self._tls:
+            from enarx.keep.tls import install
+
+            for context in self._tls.values():
+                install(context, identity, directory)
+
+    def tell(self, archive: bytes) -> None:
+        """What the workload can read of itself below ``/keep``, as `keepdir.archive` makes it; replaces what was there.
+
+        The first call must come before `open`. A file that is open stays what it was.
+        """
+        from enarx.keep.keepdir import LIMIT_BYTES
+        from enarx.keep.layer import unpack
+
+        fs = FileSystem(LIMIT_BYTES, lambda: 0)
+        unpack(archive, fs, fs.root)
+        if self._keep_root is None:
+            self._keep_fs, self._keep_root = fs, fs.root
+            return
+        for node in fs.root.entries.values():
+            if isinstance(node, Directory):
+                node.parent = self._keep_root
+        self._keep_root.entries = fs.root.entries  # at once, for the workload's thread may be looking
+
+    def _make_tls(self, files: Sequence[ListenFile | ConnectFile], certified: bool) -> None:
+        """TLS contexts, and an identity unless one is to come. Raises ConfigError.
+
+        Their modules cost a tenth of a second to import.
+        """
         from datetime import UTC, datetime
 
         import enarx.keep.wasi.tls_stream  # noqa: F401 - used when a stream is opened
         from enarx.keep.identity import self_signed
         from enarx.keep.tls import client_context, server_context
 
-        identity = self_signed(datetime.now(UTC))
+        identity = None if certified else self_signed(datetime.now(UTC))
         for file in files:
             if file.prot is Protocol.TLS:
                 entries = file.client_ca if isinstance(file, ListenFile) else file.ca
@@ -120,3 +153,7 @@ class World:
             root = fs.new_root()
             unpack(archive, fs, root)
             self.context.table.add(preopen(fs, root, encode_text(path)))
+        if self._keep_root is not None:
+            from enarx.keep.keepdir import GUEST_PATH
+
+            self.context.table.add(preopen(self._keep_fs, self._keep_root, GUEST_PATH.encode(), read_only=True))

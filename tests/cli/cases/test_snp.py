@@ -97,7 +97,7 @@ def test_endorsement_fitting_the_report_is_chosen(machine: Machine, judge: Calla
 def test_certificates_alone_are_verified_as_a_chain(machine: Machine, judge: Callable[..., CaseResult]) -> None:
     vendor = machine.vendor
     result = judge(machine.certificate, vendor.ask + vendor.ark)
-    assert (result.verdict, result.fields["product"], result.fields["snp"]) == ("ok", "Milan", 24)
+    assert (result.verdict, result.fields["product"], result.fields["snp"]) == ("ok", "Milan-B0", 24)
     assert judge(vendor.ask, vendor.asvk + vendor.ark).fields["name"] == "SEV-Milan"
     assert judge(vendor.ask + vendor.ark).verdict == "ok"
     with pytest.raises(EvidenceError):

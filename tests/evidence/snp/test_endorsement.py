@@ -7,6 +7,7 @@ import pytest
 from enarx.errors import AuthenticityError, EvidenceError
 from enarx.evidence import der
 from enarx.evidence.certificate import parse_certificate
+from enarx.evidence.der import encode_natural
 from enarx.evidence.snp.endorsement import (
     CSP_ID_MAX_BYTES,
     OID_CSP_ID,
@@ -18,10 +19,11 @@ from enarx.evidence.snp.endorsement import (
     tcb_oids,
 )
 from enarx.evidence.snp.product import Product
-from tests.evidence.snp.forge import Machine, Plan, Vendor, integer_value, rsa_key, spki, text_value
+from enarx.simulator.certificates import CertificatePlan
+from tests.evidence.snp.forge import Machine, Vendor, rsa_key, spki, text_value
 
 
-def read(machine: Machine, plan: Plan) -> Endorsement:
+def read(machine: Machine, plan: CertificatePlan) -> Endorsement:
     return read_endorsement(parse_certificate(machine.endorse(plan)))
 
 
@@ -72,7 +74,7 @@ def test_hardware_id_of_another_size_is_refused(size: int, any_machine: Machine)
 
 @pytest.mark.parametrize(
     "value",
-    [b"", b"\x02\x00", b"\x02\x01", integer_value(256), b"\x02\x01\xff", b"\x04\x01\x01", integer_value(3) + b"\0"],
+    [b"", b"\x02\x00", b"\x02\x01", encode_natural(256), b"\x02\x01\xff", b"\x04\x01\x01", encode_natural(3) + b"\0"],
 )
 def test_tcb_component_that_is_no_byte_is_refused(value: bytes, machine: Machine) -> None:
     for oid in tcb_oids(Product.MILAN):
@@ -82,7 +84,7 @@ def test_tcb_component_that_is_no_byte_is_refused(value: bytes, machine: Machine
 
 def test_all_values_of_a_component_are_read(machine: Machine) -> None:
     for value in (0, 1, 127, 128, 255):
-        found = read(machine, machine.plan.having(tcb_oids(Product.MILAN)[7], integer_value(value)))
+        found = read(machine, machine.plan.having(tcb_oids(Product.MILAN)[7], encode_natural(value)))
         assert found.tcb.component("microcode") == value
 
 
@@ -93,7 +95,7 @@ def test_all_values_of_a_component_are_read(machine: Machine) -> None:
         text_value(""),
         text_value("a\nb"),
         text_value("a\x7f"),
-        integer_value(3),
+        encode_natural(3),
         text_value("x" * CSP_ID_MAX_BYTES),
         text_value("x") + b"\0",
     ],

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -116,8 +117,13 @@ def test_a_read_returns_what_is_there_without_waiting_for_the_rest(secure: Secur
 def test_waiting_for_all_spans_records(secure: Secure, later: Later) -> None:
     guest, fd, _, peer = secure
     peer.sendall(b"01")
-    later(0.02, lambda: peer.sendall(b"23"))
-    later(0.04, lambda: peer.sendall(b"4567"))
+
+    def send_later() -> None:
+        peer.sendall(b"23")
+        time.sleep(0.02)
+        peer.sendall(b"4567")
+
+    later(0.02, send_later)
     assert guest.recv(fd, 3, 3, flags=WAITALL) == b"012345"
     assert guest.recv(fd, 10) == b"67"
 

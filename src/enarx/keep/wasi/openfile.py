@@ -157,9 +157,10 @@ def set_times(fs: FileSystem, node: Node, atim: int | None, mtim: int | None) ->
     node.ctim = fs.clock()
 
 
-def preopen(fs: FileSystem, root: Directory, path: bytes) -> OpenDirectory:
+def preopen(fs: FileSystem, root: Directory, path: bytes, *, read_only: bool = False) -> OpenDirectory:
     """A directory that the workload finds open at its start, under the guest path ``path``."""
-    opened = OpenDirectory(fs, root, Rights.DIRECTORY, Rights.DIRECTORY | Rights.FILE)
+    allowed = ~Rights.CHANGE if read_only else Rights.ALL
+    opened = OpenDirectory(fs, root, Rights.DIRECTORY & allowed, (Rights.DIRECTORY | Rights.FILE) & allowed)
     opened.preopen = path
     return opened
 

@@ -1,0 +1,1 @@
+"""What the workload owner runs: the policy, and the Steward that decides by it."""

@@ -1,0 +1,126 @@
+"""A tenant with a Steward that runs, and hosts that launch Keeps before it: honest ones, and others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from unittest import mock
+
+from enarx.host.attested import SimulatedLaunch, manifest_of, with_manifest
+from enarx.host.launch import Ending, Host, Package
+from enarx.host.process import KeepProcess
+from enarx.manifest import Manifest, StewardPin, digest_of
+from tests import workloads
+from tests.e2e.command import ENARX, config, enarx, environment
+
+SECRET = "correct horse battery staple"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """``home`` is of the machine where Keeps run: its simulated processor is there."""
+
+    home: Path
+    directory: Path
+    url: str
+    pin: str
+
+    @property
+    def steward(self) -> StewardPin:
+        return StewardPin(self.url, self.pin)
+
+    @property
+    def ca(self) -> Path:
+        return self.directory / "ca.pem"
+
+    def options(self) -> list[str]:
+        return ["--steward", self.url, "--steward-ca", self.pin]
+
+    def run(
+        self, module: Path, *options: str, args: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """``enarx run`` before this Steward."""
+        variables = env if env is not None else environment(self.home)
+        return enarx("run", module, *self.options(), *options, "--", *args, cwd=self.home, env=dict(variables))
+
+    def log(self) -> str:
+        done = enarx("steward", "log", "--directory", self.directory, cwd=self.home)
+        return done.stdout.decode()
+
+
+@contextlib.contextmanager
+def tenant(
+    home: Path, *modules: bytes, configured: str | None = None, simulated: bool = True, lifetime: str = "24h"
+) -> Iterator[Tenant]:
+    """A Steward that accepts the process Keeps of this installation with these modules, and gives them SECRET."""
+    directory = home / "steward"
+    variables = environment(home)
+    enarx("simulator", "root", "--out", home / "root.pem", cwd=home)
+    measurement = enarx("simulator", "measure", cwd=home).stdout.decode().strip()
+    made = enarx("steward", "init", directory, "--name", "127.0.0.1", cwd=home)
+    assert made.returncode == 0, made.stderr.decode()
+    text = f'[simulated]\nroot = "../root.pem"\nmeasurement = ["{measurement}"]\n' if simulated else ""
+    digests = ", ".join(f'"{digest_of(module)}"' for module in modules)
+    stated = f'config = ["{digest_of(configured.encode())}"]\n' if configured else ""
+    text += f'[workload.web]\ndigest = [{digests}]\nargs = "any"\n{stated}'
+    text += f'[[secret]]\nname = "password"\nvalue = "{SECRET}"\nworkloads = ["web"]\nsimulated = true\n'
+    text += f'[certificate]\nlifetime = "{lifetime}"\ndns = ["localhost"]\n'
+    policy = directory / "steward.toml"
+    policy.write_text(policy.read_text() + text)
+    with subprocess.Popen(
+        [str(ENARX), "steward", "serve", "--directory", str(directory), "--port", "0"],
+        env=variables, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            said = re.fullmatch(r"steward: (https://.*)/ CA (sha256:[0-9a-f]{64})\n", process.stdout.readline())
+            assert said is not None
+            yield Tenant(home, directory, said[1], said[2])
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def serving(ours: Tenant, module: Path, text: str) -> Iterator[workloads.Server]:
+    """A workload that listens, before this tenant's Steward; stopped with the block."""
+    arguments = [str(module), "--wasmcfgfile", str(config(ours.home, text)), "--verbose", *ours.options()]
+    process = subprocess.Popen(
+        [str(ENARX), "run", *arguments], env=environment(ours.home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    server = workloads.Server(process, 1)
+    try:
+        server.wait_until_it_listens()
+        yield server
+    finally:
+        server.stop()
+        process.communicate()
+
+
+def hostile_launch(
+    home: Path, launched: Manifest, package: Package, *, handed: Manifest | None = None, lies: str = ""
+) -> Ending:
+    """A host that launches a Keep for ``launched`` and hands over ``package``, with the manifest ``handed``."""
+    with mock.patch.dict(os.environ, environment(home)):
+        keep = KeepProcess(measured=True)
+        assert keep.channel is not None
+        launch = SimulatedLaunch(keep.channel, datetime.now(UTC), lies, lambda line: None)
+        launch.wait()
+        launch.finish(launched.digest())
+        ending = Host(keep, None, lambda line: None).run(with_manifest(package, handed or launched))
+        if launch.failure is not None:
+            raise launch.failure
+    return ending
+
+
+def package(module: bytes, *args: str) -> Package:
+    return Package([("module", "main.wasm", module)], args=args)
+
+
+__all__ = ["SECRET", "Tenant", "hostile_launch", "manifest_of", "package", "serving", "tenant"]

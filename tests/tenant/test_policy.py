@@ -1,0 +1,201 @@
+"""Policy files: what is read, and that nothing which is misspelt, contradictory or absent comes to mean yes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enarx.errors import ConfigError
+from enarx.tenant.policy import LIFETIME_MAX, Policy, parse_policy
+from enarx.tenant.policytables import no_files
+from enarx.tenant.steward.files import read_policy
+from tests.tenant.keeps import MEASUREMENT, WEB, policy_text, simulator
+
+# A configuration in the form of the published Steward, with every key that it documents.
+PUBLISHED = f"""
+[sgx]
+signer = ["{"2e" * 32}"]
+hash = ["{"40" * 32}"]
+features = ["Debug", "ProvisioningKey", "EInitKey", "KSS"]
+enclave_security_version = 0
+enclave_product_id = 0
+allowed_advisories = ["INTEL-SA-00289", "INTEL-SA-00657"]
+[snp]
+signer = ["{"7d" * 48}"]
+id_key_digest = ["{"d7" * 48}"]
+hash = ["{"ff" * 48}"]
+abi = ">=1.51"
+policy_flags = ["SMT"]
+platform_info_flags = "SME"
+"""
+
+
+def read(text: str) -> Policy:
+    return parse_policy(text.encode(), "policy.toml", no_files)
+
+
+def refused(text: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert caught.value.message.startswith("policy.toml:")
+    assert caught.value.hint
+    return caught.value
+
+
+def test_the_published_stewards_configuration_is_read_as_it_is() -> None:
+    policy = read(PUBLISHED)
+    assert policy.snp is not None
+    assert policy.snp.measurement == (b"\xff" * 48,)
+    assert policy.snp.author_key_digest == (b"\x7d" * 48,)
+    assert policy.snp.guest_policy.exact_flags == frozenset({"SMT"})
+    assert policy.workloads == ()
+
+
+def test_an_empty_file_is_valid_and_accepts_nothing() -> None:
+    policy = read("")
+    assert policy.snp is None
+    assert policy.simulated is None
+    assert not policy.accepts_kvm
+    assert policy.certificate.lifetime == LIFETIME_MAX == timedelta(hours=24)
+
+
+def test_every_table_is_read() -> None:
+    text = policy_text(
+        '[[secret]]\nname = "db"\nvalue = "v"\nworkloads = ["web"]\nsimulated = true',
+        '[certificate]\nlifetime = "90m"\ndns = ["web.example"]\ntrust_domain = "example.org"',
+        f'[service]\nnames = ["steward.example", "127.0.0.1", "::1"]\npolicy_readers = ["{WEB}"]\nrate = 0\nburst = 5',
+        "[debug]\nkvm = true",
+    )
+    policy = read(text)
+    assert policy.simulated is not None
+    assert policy.simulated.simulated
+    assert policy.simulated_roots[0].simulated
+    assert policy.certificate.lifetime == timedelta(minutes=90)
+    assert policy.service.names == ("steward.example", "127.0.0.1", "::1")
+    assert policy.service.rate == 0
+    assert policy.accepts_kvm
+    assert policy.secrets[0].value == b"v"
+    assert "b'v'" not in repr(policy)
+    assert policy.public_text is None  # a secret is written in it
+
+
+def test_a_policy_without_secrets_in_it_may_be_shown() -> None:
+    assert read("[snp]\nmeasurement = 'any'").public_text == "[snp]\nmeasurement = 'any'"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[snpp]\n", "policy-unknown-key"),
+        ("snp = 3", "config-type"),
+        ("[snp]\n", "policy-no-measurement"),
+        ('[snp]\nmeasurment = "any"', "policy-unknown-key"),
+        ('[snp]\nmeasurement = "any"\nsimulated = true', "policy-value"),
+        ('[simulated]\nmeasurement = "any"', "policy-value"),
+        ('[simulated]\nmeasurement = "any"\ncertificates = "junk"', "policy-value"),
+        ('[simulated]\nmeasurement = "any"\ncertificates = 3', "config-type"),
+        ('[simulated]\nmeasurement = "any"\nroot = "x"', "policy-file"),
+        ("[workload.web]\n", "policy-value"),
+        ('[workload."../x"]\ndigest = "any"', "policy-value"),
+        ('[workload.web]\ndigest = ["ab"]', "policy-value"),
+        (f'[workload.web]\ndigest = ["{WEB}"]\nmanifest = ["{WEB}"]', "policy-value"),
+        (f'[workload.web]\nmanifest = ["{WEB}"]\nargs = "any"', "policy-value"),
+        (f'[workload.web]\ndigest = ["{WEB}"]\nsigned_by = ["x"]', "policy-unknown-key"),
+        (f'[workload.web]\ndigest = ["{WEB}"]\nenv = ["x"]', "config-type"),
+        (f'[workload.web]\ndigest = ["{WEB}"]\nargs = [1]', "config-type"),
+        (f'[workload.a]\ndigest = ["{WEB}"]\n[workload.b]\ndigest = ["{WEB}"]', "policy-contradiction"),
+        (f'[workload.a]\ndigest = ["{WEB}"]\n[workload.b]\ndigest = "any"', "policy-contradiction"),
+        ("workload = []", "config-type"),
+        ('[[secret]]\nname = "a"\nvalue = "v"', "policy-value"),
+        ('[[secret]]\nname = "a"\nvalue = "v"\nworkloads = ["nobody"]', "policy-value"),
+        ('[[secret]]\nname = "a"\nvalue = "v"\nfile = "f"\nworkloads = []', "policy-value"),
+        ('[[secret]]\nname = "a/b"\nvalue = "v"\nworkloads = []', "policy-value"),
+        ('secret = "x"', "config-type"),
+        ('[certificate]\nlifetime = "25h"', "policy-value"),
+        ('[certificate]\nlifetime = "30s"', "policy-value"),
+        ('[certificate]\nlifetime = "a day"', "policy-value"),
+        ('[certificate]\ndns = ["*.example"]', "policy-value"),
+        ('[certificate]\ndns = ["UPPER.example"]', "policy-value"),
+        ('[certificate]\ntrust_domain = "a/b"', "policy-value"),
+        ("[service]\nrate = -1", "config-type"),
+        ("[service]\nrate = true", "config-type"),
+        ('[service]\npolicy_readers = ["x"]', "policy-value"),
+        ('[service]\nnames = ["under_score"]', "policy-value"),
+        ('[debug]\nkvm = "yes"', "config-type"),
+        ("[debug]\nsnp = true", "policy-unknown-key"),
+        ("[sgx]\n", "policy-value"),
+        ('[sgx]\nsigner = ["ab"]', "policy-value"),
+        (f'[sgx]\nsigner = ["{"ab" * 32}"]\nfeatures = ["Magic"]', "policy-value"),
+        (f'[sgx]\nhash = ["{"ab" * 32}"]\nhash_blacklist = ["{"ab" * 32}"]', "policy-contradiction"),
+        (f'[sgx]\nsigner = ["{"ab" * 32}"]\nenclave_product_id = 70000', "config-type"),
+        (f'[sgx]\nsigner = ["{"ab" * 32}"]\nother = 1', "policy-unknown-key"),
+        ("[snp\n", "config-syntax"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(text: str, code: str) -> None:
+    if code == "policy-file":
+        with pytest.raises(ConfigError) as caught:
+            read(text)
+        assert caught.value.code == code
+        return
+    assert refused(text).code == code
+
+
+def test_a_vendors_root_cannot_be_named_as_a_simulators(vectors: Path) -> None:
+    pem = (vectors / "snp" / "trust" / "ask-ark-milan.pem").read_text()
+    refused(f'[simulated]\nmeasurement = "any"\ncertificates = """{pem}"""')
+
+
+def test_two_secrets_of_one_name_are_refused() -> None:
+    one = '[[secret]]\nname = "a"\nvalue = "v"\nworkloads = ["web"]\n'
+    assert refused(policy_text(one, one)).code == "policy-contradiction"
+
+
+def test_an_empty_or_oversized_secret_is_refused() -> None:
+    secret = '[[secret]]\nname = "a"\nvalue = "{}"\nworkloads = ["web"]\n'
+    refused(policy_text(secret.format("")))
+    refused(policy_text(secret.format("x" * (64 * 1024 + 1))))
+
+
+def test_files_that_the_policy_names_are_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "root.pem").write_text(simulator().pem)
+    (tmp_path / "secret").write_bytes(b"\0binary")
+    (tmp_path / "secret").chmod(0o600)
+    text = f'[simulated]\nroot = "root.pem"\nmeasurement = ["{MEASUREMENT}"]\n[workload.web]\ndigest = ["{WEB}"]\n'
+    text += '[[secret]]\nname = "s"\nfile = "secret"\nworkloads = ["web"]\n'
+    (tmp_path / "policy.toml").write_text(text)
+    policy = read_policy(tmp_path / "policy.toml")
+    assert policy.secrets[0].value == b"\0binary"
+    assert policy.public_text == text  # only names a file
+    (tmp_path / "secret").chmod(0o644)
+    with pytest.raises(ConfigError) as caught:
+        read_policy(tmp_path / "policy.toml")
+    assert caught.value.code == "file-permissions"
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "long", "pipe"])
+def test_a_policy_that_cannot_be_read_is_an_error(tmp_path: Path, kind: str) -> None:
+    import os
+
+    path = tmp_path / "policy.toml"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "long":
+        path.write_bytes(b"#" * (256 * 1024 + 1))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(ConfigError) as caught:
+        read_policy(path)
+    assert caught.value.code in ("file-unreadable", "file-size")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_policy_or_a_config_error(data: bytes) -> None:
+    try:
+        parse_policy(data, "p", no_files)
+    except ConfigError as error:
+        assert error.code
