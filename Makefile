@@ -3,9 +3,10 @@
 BIN := .venv/bin
 JOBS ?= auto
 UPGRADE ?=
+RUNS ?= 200000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests demo test lint bench lock clean lint-ruff lint-format lint-types lint-imports
+.PHONY: help setup setup-tests demo test lint bench fuzz lock clean lint-ruff lint-format lint-types lint-imports
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,16 @@ lint-imports:
 bench: setup-tests ## measure against the bars, as ratios, and write JSON
 	@$(BIN)/python -m bench
 
+FUZZ_TARGETS := snp sev launch
+
+fuzz: setup-tests ## fuzz every parser of evidence (RUNS=n executions for each target); needs a Python that atheris has
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-input --require-hashes --requirement requirements/fuzz.txt
+	@mkdir -p build/fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		$(BIN)/python -m fuzz.$$target build/fuzz/$$target -runs=$(RUNS) -timeout=20 -rss_limit_mb=1024 \
+			-artifact_prefix=build/fuzz/$$target- -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
+
 # One resolution for all supported Pythons and machines; the two small locks are slices of the large one.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock'
@@ -53,7 +64,8 @@ lock: setup-tests ## renew requirements/*.txt from pyproject.toml (UPGRADE=--upg
 	@$(COMPILE) $(UPGRADE) --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) --constraints requirements/dev.txt --extra steward pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) --constraints requirements/dev.txt --group build -o requirements/build.txt
+	@$(COMPILE) --group fuzz -o requirements/fuzz.txt
 
 clean: ## remove everything that make has made
 	rm -rf .venv build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests scripts bench examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests scripts bench fuzz examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

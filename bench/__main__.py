@@ -24,6 +24,8 @@ BENCHES: Final = {
     "launch-digest": "bench.launch_digest",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
+BUSY: Final = 0.5
+"""Load per core above which times, and ratios of what needs two cores, are not to be trusted."""
 OUTPUT: Final = ROOT / "build" / "bench.json"
 
 
@@ -55,6 +57,11 @@ def main() -> int:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(_table(figures))
+    cores = len(os.sched_getaffinity(0))
+    if load_before > BUSY * cores:
+        print(
+            f"The load was {load_before:.1f} on {cores} cores before the first bench: measure again when it is quiet."
+        )
     return 0 if all(figure.ok for figure in figures) else 1
 
 

@@ -2,7 +2,8 @@
 
 A block fenced as ``console`` or ``sh`` is a sequence of commands (``console``: the lines after ``$ ``, the others are
 output). Each block runs in a directory of its own, prepared with what the text calls by name: ``app.wasm``, a program
-that prints a line, ``Enarx.toml`` with the three standard streams, and ``data/``.
+that prints a line, ``Enarx.toml`` with the three standard streams, ``data/``, a real report with its VCEK and a policy
+that accepts it, and the files of a launch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from enarx import config
+from enarx.evidence.ovmf import SectionType
+from tests.evidence.ovmf_images import AMD_SEV_SECTIONS, ovmf_image
 from tests.support import ROOT
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
@@ -101,7 +104,29 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "Enarx.toml").write_text(CONFIG)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "page.html").write_text("<p>from the host</p>\n")
+    write_evidence(tmp_path)
+    write_launch_files(tmp_path)
     return tmp_path
+
+
+def write_evidence(folder: Path) -> None:
+    from omne_attest import vectors
+
+    from enarx.evidence.snp import parse
+
+    measurement = parse(vectors.attestation()).measurement.hex()
+    (folder / "report.bin").write_bytes(vectors.attestation())
+    (folder / "vcek.der").write_bytes(vectors.vcek())
+    (folder / "policy.toml").write_text(f'[snp]\nmeasurement = "{measurement}"\n[snp.guest_policy]\ndebug = true\n')
+
+
+def write_launch_files(folder: Path) -> None:
+    (folder / "OVMF.amdsev.fd").write_bytes(ovmf_image())
+    sections = tuple(one for one in AMD_SEV_SECTIONS if one[2] != SectionType.KERNEL_HASHES)
+    (folder / "OVMF.svsm.fd").write_bytes(ovmf_image(sections=sections))
+    (folder / "svsm.bin").write_bytes(ovmf_image(svsm_entry=0x10))
+    for name in ("vmlinuz", "initrd.img", "OVMF_VARS.fd"):
+        (folder / name).write_bytes(bytes(4096))
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if runnable(block)], ids=str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import stat
 from pathlib import Path
@@ -19,22 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from sevsnpmeasure.id_block import load_private_key_from_pem_file, pub_to_digest
 
-from enarx.cli import key
-from enarx.errors import EnarxError
+from enarx.cli.main import main
 from enarx.evidence.snp.idblock import Endorsement, IdBlock, authorize, verify
+from tests.cli.command import error_code
 
 
 def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser(prog="enarx")
-    key.add_parser(parser.add_subparsers())
-    return key.run(parser.parse_args(["key", *arguments]))
-
-
-def error_code(*arguments: str) -> str:
-    with pytest.raises(EnarxError) as caught:
-        run(*arguments)
-    assert caught.value.hint
-    return caught.value.code
+    return main(["key", *arguments])
 
 
 def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -74,11 +64,11 @@ def test_new_key_is_private_under_any_umask(tmp_path: Path) -> None:
 
 def test_existing_file_is_never_overwritten(id_key: Path, tmp_path: Path) -> None:
     before = id_key.read_bytes()
-    assert error_code("sev", "create", "--out", str(id_key)) == "file-exists"
+    assert error_code("key", "sev", "create", "--out", str(id_key)) == "file-exists"
     assert id_key.read_bytes() == before
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "elsewhere")
-    assert error_code("sev", "create", "--out", str(link)) == "file-exists"
+    assert error_code("key", "sev", "create", "--out", str(link)) == "file-exists"
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -87,9 +77,9 @@ def test_key_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    assert error_code("sev", "create", "--out", str(tmp_path / "key")) == "file-unwritable"
+    assert error_code("key", "sev", "create", "--out", str(tmp_path / "key")) == "file-unwritable"
     assert list(tmp_path.iterdir()) == []
-    assert error_code("sev", "create", "--out", str(tmp_path / "missing" / "key")) == "file-unwritable"
+    assert error_code("key", "sev", "create", "--out", str(tmp_path / "missing" / "key")) == "file-unwritable"
 
 
 def test_key_goes_to_stdout_without_a_file(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -128,27 +118,30 @@ def write_key(path: Path, loaded: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 def test_files_that_hold_no_usable_key_are_named(tmp_path: Path) -> None:
     path = tmp_path / "key"
-    assert error_code("sev", "digest", str(path)) == "file-unreadable"
+    assert error_code("key", "sev", "digest", str(path)) == "file-unreadable"
     path.write_bytes(b"")
-    assert error_code("sev", "digest", str(path)) == "key-file"
+    assert error_code("key", "sev", "digest", str(path)) == "key-file"
     path.write_bytes(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
-    assert error_code("sev", "digest", str(path)) == "key-file"
+    assert error_code("key", "sev", "digest", str(path)) == "key-file"
     path.write_bytes(bytes((64 << 10) + 1))
-    assert error_code("sev", "digest", str(path)) == "file-size"
+    assert error_code("key", "sev", "digest", str(path)) == "file-size"
     write_key(path, ec.generate_private_key(ec.SECP256R1()))
-    assert error_code("sev", "digest", str(path)) == "key-curve"
+    assert error_code("key", "sev", "digest", str(path)) == "key-curve"
     write_key(path, rsa.generate_private_key(65537, 2048))
-    assert error_code("sev", "digest", str(path)) == "key-file"
+    assert error_code("key", "sev", "digest", str(path)) == "key-file"
     write_key(path, ec.generate_private_key(ec.SECP384R1()), b"secret")
-    assert error_code("sev", "digest", str(path)) == "key-file"
+    assert error_code("key", "sev", "digest", str(path)) == "key-file"
     public = rsa.generate_private_key(65537, 2048).public_key()
     path.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    assert error_code("sev", "digest", str(path)) == "key-file"
+    assert error_code("key", "sev", "digest", str(path)) == "key-file"
 
 
 def test_public_half_cannot_sign(id_key: Path, tmp_path: Path) -> None:
     public = tmp_path / "pub"
     public.write_bytes(private_key(id_key).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     out = str(tmp_path / "out")
-    assert error_code("sev", "sign", "--author-key", str(public), "--id-key", str(id_key), "--out", out) == "key-file"
+    assert (
+        error_code("key", "sev", "sign", "--author-key", str(public), "--id-key", str(id_key), "--out", out)
+        == "key-file"
+    )
     assert not Path(out).exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 from pathlib import Path
@@ -13,12 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sevsnpmeasure.id_block import snp_calc_id_block
 
 import enarx
-from enarx.cli import sign
-from enarx.errors import EnarxError
+from enarx.cli.main import main
 from enarx.evidence.snp.idblock import IdAuth, IdBlock, endorse, verify
 from enarx.evidence.snp.measure import launch_digest
 from enarx.evidence.vcpu import vcpu_signature
 from enarx.evidence.vmsa import Vcpus
+from tests.cli.command import error_code
 from tests.evidence.ovmf_images import ovmf_image
 
 DIGEST = bytes(range(48))
@@ -27,16 +26,7 @@ AUTHOR_KEY = ec.generate_private_key(ec.SECP384R1())
 
 
 def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser(prog="enarx")
-    sign.add_parser(parser.add_subparsers())
-    return sign.run(parser.parse_args(["sign", *arguments]))
-
-
-def error_code(*arguments: str) -> str:
-    with pytest.raises(EnarxError) as caught:
-        run(*arguments)
-    assert caught.value.hint
-    return caught.value.code
+    return main(["sign", *arguments])
 
 
 @pytest.fixture
@@ -124,5 +114,5 @@ def test_mistakes_are_named(keys: dict[str, str], tmp_path: Path) -> None:
         ((*key, *digest, "--sev-id-key-signature", str(other)), "id-key-signature"),
         ((*key, *digest, "--sev-id-key-signature", str(tmp_path / "missing")), "file-unreadable"),
     ):
-        assert error_code(*arguments) == code
+        assert error_code("sign", *arguments) == code
         assert not out.exists()

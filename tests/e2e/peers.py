@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from enarx.keep.tls import report_cut_off
 from tests.workloads import ADDRESS, SECONDS
 
 CHUNK = 65536
@@ -76,7 +77,7 @@ def _name(name: str) -> x509.GeneralName:
 
 def client_context() -> ssl.SSLContext:
     """Any certificate will do: what the Keep proves is not the matter of these tests. A cut-off is an error."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = report_cut_off(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -110,7 +111,7 @@ def receive(sock: socket.socket, size: int) -> bytes:
 
 
 def receive_to_the_end(sock: socket.socket) -> bytes:
-    """Everything until the peer closes; over TLS with close_notify, or ssl.SSLEOFError is raised."""
+    """Everything until the peer closes; over TLS with close_notify, or ssl.SSLError is raised."""
     return b"".join(iter(lambda: sock.recv(CHUNK), b""))
 
 
@@ -225,7 +226,7 @@ def server(
 
 
 def server_context(directory: Path, certificate: Certificate) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = report_cut_off(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     context.load_cert_chain(*certificate.files(directory, "peer"))
     return context
 

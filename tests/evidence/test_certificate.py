@@ -21,11 +21,11 @@ from enarx.evidence.certificate import (
     CERTIFICATE_MAX_BYTES,
     CERTIFICATE_MAX_EXTENSIONS,
     CRL_MAX_ENTRIES,
-    common_name,
     parse_certificate,
     parse_crl,
     parse_public_key,
 )
+from enarx.evidence.name import common_name
 from enarx.evidence.signature import Curve, EcKey, RsaKey, Scheme
 from enarx.simulator.certificates import spki
 from tests.evidence.snp.forge import (

@@ -16,6 +16,7 @@ GROUPS = SETTINGS["dependency-groups"]
 LOCKS = {
     "runtime.txt": SETTINGS["project"]["dependencies"],
     "build.txt": [*GROUPS["build"], *SETTINGS["build-system"]["requires"]],
+    "fuzz.txt": GROUPS["fuzz"],
     "dev.txt": [
         *SETTINGS["project"]["dependencies"],
         *(line for lines in SETTINGS["project"]["optional-dependencies"].values() for line in lines),

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from enarx.errors import AuthenticityError, HostError
 from enarx.evidence import der
 from enarx.evidence.bundle import split_certificates
-from enarx.evidence.certificate import Certificate, common_name, parse_certificate, parse_crl
+from enarx.evidence.certificate import Certificate, parse_certificate, parse_crl
+from enarx.evidence.name import common_name
 from enarx.evidence.signature import RsaKey, Scheme
 from enarx.evidence.snp import AMD, Collateral, Trust
 from enarx.evidence.snp.keychain import verify_chain

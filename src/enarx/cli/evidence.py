@@ -22,7 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
     modes = parser.add_subparsers(dest="mode", required=True, metavar="MODE")
 
     show = modes.add_parser("show", help="print a report, a certificate or a certificate table; verifies nothing")
-    show.add_argument("file", metavar="FILE", help="SEV-SNP report, VCEK or VLEK certificate, or certificate table")
+    show.add_argument("file", metavar="FILE", help="report, certificate (X.509 or SEV's own) or certificate table")
     show.add_argument("--json", action="store_true", help="print one JSON object")
     show.set_defaults(run=_show)
 
@@ -32,12 +32,16 @@ def add_parser(subparsers: Subparsers) -> None:
         epilog="exit status: 0 accepted, 2 usage, 3 malformed, 4 not authentic, 5 refused by policy, "
         "6 collateral missing or stale",
     )
-    verify.add_argument("file", metavar="FILE", help="SEV-SNP attestation report")
+    verify.add_argument("file", metavar="FILE", help="SEV-SNP report, or the certificates of a SEV platform")
     endorsement = verify.add_mutually_exclusive_group()
     endorsement.add_argument("--vcek", metavar="FILE", help="VCEK certificate of the chip, DER or PEM")
     endorsement.add_argument("--vlek", metavar="FILE", help="VLEK certificate of the provider, DER or PEM")
     endorsement.add_argument("--certs", metavar="FILE", help="certificate table from an extended report")
-    verify.add_argument("--chain", metavar="FILE", help="ASK (or ASVK) and ARK, PEM or DER; default: the embedded ones")
+    verify.add_argument(
+        "--chain",
+        metavar="FILE",
+        help="ASK (or ASVK) and ARK, PEM, DER or SEV's own format; default: the embedded ones",
+    )
     verify.add_argument("--crl", metavar="FILE", action="append", default=[], help="revocation list, DER or PEM")
     verify.add_argument("--require-crl", action="store_true", help="refuse without a current revocation list")
     verify.add_argument("--at", metavar="TIME", help="judge as of this time (2025-01-09T22:14:21Z); default: now")

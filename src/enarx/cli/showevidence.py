@@ -9,6 +9,12 @@ from enarx.cli.evidence import EVIDENCE_MAX_BYTES
 from enarx.cli.keyfile import read_input
 from enarx.errors import UsageError
 
+SEV_REPORT_BYTES = 208
+"""Size of an attestation report of SEV (bytes)."""
+_SEV_CERTIFICATE_VERSION = b"\1\0\0\0"
+_SEV_SMALLEST = 576
+"""Size of the smallest SEV certificate, the root of Naples without its signature (bytes)."""
+
 
 def show(args: argparse.Namespace) -> int:
     """Print the file of ``args.file``, told by its bytes; 0, or MalformedError and UsageError."""
@@ -27,6 +33,8 @@ def describe(data: bytes) -> tuple[str, dict[str, object], str]:
     from enarx.evidence.snp import certtable
     from enarx.evidence.snp.report import REPORT_BYTES, parse
 
+    if is_sev(data):
+        return _sev(data)
     if data[:1] == b"\x30" or b"-----BEGIN CERTIFICATE-----" in data:
         return _certificate(data)
     if len(data) == REPORT_BYTES:
@@ -39,10 +47,28 @@ def describe(data: bytes) -> tuple[str, dict[str, object], str]:
         }
         return "snp-certificate-table", sizes, snpview.show_table(table)
     raise UsageError(
-        f"{len(data)} bytes that are neither a report of {REPORT_BYTES} bytes, a certificate nor a certificate table",
+        f"{len(data)} bytes that are neither a report ({REPORT_BYTES} bytes of SEV-SNP, {SEV_REPORT_BYTES} of SEV), a "
+        "certificate nor a certificate table",
         code="evidence-unknown",
         hint="give the bare report, as the guest's firmware returned it",
     )
+
+
+def is_sev(data: bytes) -> bool:
+    """Whether this is one of SEV's own formats: certificates begin with version 1, reports have their length."""
+    return len(data) == SEV_REPORT_BYTES or (data[:4] == _SEV_CERTIFICATE_VERSION and len(data) >= _SEV_SMALLEST)
+
+
+def _sev(data: bytes) -> tuple[str, dict[str, object], str]:
+    from enarx.cli import sevview
+    from enarx.evidence.sev import AttestationReport, parse
+
+    if len(data) == SEV_REPORT_BYTES:
+        report = AttestationReport.from_bytes(data)
+        return "sev-report", sevview.report_fields(report), sevview.show_report(report)
+    certificates = parse(data)
+    fields: dict[str, object] = {"certificates": [sevview.certificate_fields(one) for one in certificates]}
+    return "sev-certificates", fields, sevview.show_certificates(certificates)
 
 
 def _looks_like_table(data: bytes) -> bool:
@@ -55,8 +81,9 @@ def _looks_like_table(data: bytes) -> bool:
 def _certificate(data: bytes) -> tuple[str, dict[str, object], str]:
     from enarx.cli import snpview
     from enarx.evidence.bundle import split_certificates
-    from enarx.evidence.certificate import common_name, parse_certificate
+    from enarx.evidence.certificate import parse_certificate
     from enarx.evidence.chain import moment
+    from enarx.evidence.name import common_name
     from enarx.evidence.snp.endorsement import Kind, read_endorsement
 
     certificate = parse_certificate(split_certificates(data)[0])

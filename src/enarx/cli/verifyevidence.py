@@ -3,13 +3,14 @@
 The JSON object is stable: ``format`` names its version; keys may be added, none changes its meaning::
 
     format        "enarx-evidence-verify/1"
-    technology    "snp"
+    technology    "snp", or "sev" for the certificates of a platform
     verdict       "accepted", "authentic" (no policy was given), "malformed", "not-authentic", "refused",
                   "collateral" (missing or stale) or "usage"
     exit_status   0, or 2 to 6
     simulated     true when the root is that of a simulator
     root, signer, product, verified_at, not_after, revocation_checked       once authentic
-    report        every field of the report, byte strings in hex            once parsed
+    report        snp: every field of the report, byte strings in hex      once parsed
+    certificates  sev: what each certificate says                           once parsed
     checks        [{name, passed, expected, seen, source, reason?, hint?}]  authentication, in order
     rules         the same, of the policy
     error         {code, message, hint}, or null
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from enarx.cli.evidence import EVIDENCE_MAX_BYTES
 from enarx.cli.keyfile import read_input
+from enarx.cli.showevidence import is_sev
 from enarx.errors import (
     AuthenticityError,
     CollateralError,
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from enarx.evidence.appraisal import Appraisal, Rule
-    from enarx.evidence.authentic import Authentic
-    from enarx.evidence.snp import Collateral, Policy, Report, Trust
+    from enarx.evidence.authentic import Proof
+    from enarx.evidence.snp import Collateral, Policy, Trust
 
 FORMAT = "enarx-evidence-verify/1"
 _COLUMN_MAX = 44
@@ -50,8 +52,10 @@ class _Outcome:
     """What became of one verification, as far as it came."""
 
     def __init__(self) -> None:
-        self.report: Report | None = None
-        self.authentic: Authentic[Report] | None = None
+        self.technology = "snp"
+        self.parsed: Mapping[str, object] = {}
+        self.proof: Proof | None = None
+        self.debug = False
         self.appraisal: Appraisal | None = None
         self.checks: list[Rule] = []
         self.error: EnarxError | None = None
@@ -83,7 +87,7 @@ def verify(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(outcome)))
         return outcome.error.exit_status if outcome.error else 0
-    if outcome.report is not None:
+    if outcome.parsed:
         print(as_table(outcome))
     if outcome.error is not None:
         raise outcome.error
@@ -91,20 +95,56 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace, outcome: _Outcome) -> None:
+    data = read_input(args.file, EVIDENCE_MAX_BYTES, "report")
+    if is_sev(data):
+        _verify_sev(data, args, outcome)
+    else:
+        _verify_snp(data, args, outcome)
+
+
+def _verify_snp(data: bytes, args: argparse.Namespace, outcome: _Outcome) -> None:
+    from enarx.cli.snpview import report_fields
     from enarx.evidence.snp import Trust, appraise, authenticate, parse
 
     policy = _policy(args.policy) if args.policy else None
     now = _time(args.at)
     trust: Trust = _fast_trust() if args.fast else Trust()
-    outcome.report = parse(read_input(args.file, EVIDENCE_MAX_BYTES, "report"))
+    report = parse(data)
+    outcome.parsed = {"report": report_fields(report)}
+    outcome.debug = report.debug
     collateral = _collateral(args)
     required = args.require_crl or (policy is not None and policy.require_crl)
-    outcome.authentic = authenticate(
-        outcome.report, collateral, now, trust=trust, require_crl=required, trail=outcome.checks
-    )
+    authentic = authenticate(report, collateral, now, trust=trust, require_crl=required, trail=outcome.checks)
+    outcome.proof = authentic.proof
     if policy is not None:
-        outcome.appraisal = appraise(outcome.authentic, policy)
+        outcome.appraisal = appraise(authentic, policy)
         outcome.appraisal.require()
+
+
+def _verify_sev(data: bytes, args: argparse.Namespace, outcome: _Outcome) -> None:
+    """The certificates of a SEV platform: whose it is, before a launch there. Launches are not judged here."""
+    from enarx.cli.sevview import certificate_fields
+    from enarx.evidence.appraisal import Rule
+    from enarx.evidence.sev import authenticate, parse
+
+    outcome.technology = "sev"
+    for option in ("policy", "vcek", "vlek", "certs", "crl", "require_crl", "fast"):
+        if getattr(args, option):
+            raise UsageError(
+                f"--{option.replace('_', '-')} is for SEV-SNP reports, and this is of SEV",
+                code="usage",
+                hint="SEV certificates are verified by themselves, or with --chain for ASK and ARK",
+            )
+    certificates = parse(data)
+    if args.chain:
+        certificates += parse(read_input(args.chain, EVIDENCE_MAX_BYTES, "chain"))
+    outcome.parsed = {"certificates": [certificate_fields(one) for one in certificates]}
+    try:
+        outcome.proof = authenticate(certificates, _time(args.at)).proof
+    except EnarxError as error:
+        outcome.checks.append(Rule(error.code, False, "genuine", error.message, "authentication", error.hint))
+        raise
+    outcome.checks.extend(outcome.proof.checks)
 
 
 def _fast_trust() -> Trust:
@@ -165,12 +205,10 @@ def _collateral(args: argparse.Namespace) -> Collateral:
 
 def as_json(outcome: _Outcome) -> Mapping[str, object]:
     """The outcome in the format that this module documents."""
-    from enarx.cli.snpview import report_fields
-
-    error, proof = outcome.error, outcome.authentic.proof if outcome.authentic else None
+    error, proof = outcome.error, outcome.proof
     plain: dict[str, object] = {
         "format": FORMAT,
-        "technology": "snp",
+        "technology": outcome.technology,
         "verdict": outcome.verdict,
         "exit_status": error.exit_status if error else 0,
         "simulated": bool(proof and proof.simulated),
@@ -184,8 +222,7 @@ def as_json(outcome: _Outcome) -> Mapping[str, object]:
             "not_after": proof.not_after.isoformat(),
             "revocation_checked": proof.revocation_checked,
         }
-    if outcome.report is not None:
-        plain["report"] = report_fields(outcome.report)
+    plain |= outcome.parsed
     plain["checks"] = [rule.as_json() for rule in outcome.checks]
     plain["rules"] = [rule.as_json() for rule in outcome.appraisal.rules] if outcome.appraisal else []
     plain["error"] = {"code": error.code, "message": error.message, "hint": error.hint} if error else None
@@ -208,9 +245,11 @@ def as_table(outcome: _Outcome) -> str:
 
 
 def _sentences(outcome: _Outcome) -> list[str]:
-    proof = outcome.authentic.proof if outcome.authentic else None
+    proof = outcome.proof
     if proof is None:
         return [f"NOT VERIFIED ({outcome.verdict})."]
+    if outcome.technology == "sev":
+        return [f"Authentic: a SEV platform of product {proof.product}, root {proof.root}. No launch was judged."]
     said = [f"Authentic: signed by the {proof.signer} of {proof.product} hardware, root {proof.root}."]
     if proof.simulated:
         said = [f"SIMULATED: signed under {proof.root}, the root of a simulator. No hardware vouches for this."]
@@ -218,7 +257,7 @@ def _sentences(outcome: _Outcome) -> list[str]:
         said.append("ACCEPTED by the policy." if outcome.appraisal.accepted else "REFUSED by the policy.")
         return said
     said.append("NOT APPRAISED: no policy was given, so nothing is said about which guest this is.")
-    if outcome.report is not None and outcome.report.debug:
+    if outcome.debug:
         said.append("WARNING: debug is allowed: the host can read and change this guest's memory.")
     return said
 

@@ -24,8 +24,6 @@ CRL_MAX_BYTES = 1024 * 1024
 """Largest revocation list that is read (bytes)."""
 CRL_MAX_ENTRIES = 50_000
 """Revoked certificates in one list (count)."""
-NAME_MAX_ATTRIBUTES = 32
-"""Relative names in one distinguished name (count)."""
 
 OID_BASIC_CONSTRAINTS = der.encode_oid("2.5.29.19")
 OID_KEY_USAGE = der.encode_oid("2.5.29.15")
@@ -33,7 +31,6 @@ OID_SUBJECT_KEY_IDENTIFIER = der.encode_oid("2.5.29.14")
 OID_AUTHORITY_KEY_IDENTIFIER = der.encode_oid("2.5.29.35")
 OID_CRL_DISTRIBUTION_POINTS = der.encode_oid("2.5.29.31")
 OID_CRL_NUMBER = der.encode_oid("2.5.29.20")
-OID_COMMON_NAME = der.encode_oid("2.5.4.3")
 
 _OID_RSASSA_PSS = der.encode_oid("1.2.840.113549.1.1.10")
 _OID_RSA = der.encode_oid("1.2.840.113549.1.1.1")
@@ -211,27 +208,6 @@ def parse_public_key(data: bytes) -> PublicKey:
         code="unsupported-algorithm",
         hint="expected RSA, or EC on P-256, P-384 or P-521",
     )
-
-
-def common_name(name: bytes) -> str:
-    """The common name of an encoded distinguished name, empty when it has none; MalformedError for a broken name."""
-    whole = der.only(name, der.SEQUENCE, CERTIFICATE_MAX_BYTES)
-    at = whole.start
-    found = ""
-    for _ in range(NAME_MAX_ATTRIBUTES):
-        if at == whole.stop:
-            return found
-        group = der.expect(name, at, whole.stop, der.SET)
-        pair = der.expect(name, group.start, group.stop, der.SEQUENCE)
-        kind = der.expect(name, pair.start, pair.stop, der.OID)
-        value = der.element(name, kind.stop, pair.stop)
-        if name[kind.start : kind.stop] == OID_COMMON_NAME and value.tag in (der.UTF8_STRING, der.PRINTABLE_STRING):
-            try:
-                found = name[value.start : value.stop].decode()
-            except UnicodeDecodeError as error:
-                raise der.malformed("the common name is not UTF-8") from error
-        at = group.stop
-    raise der.malformed("too many relative names")
 
 
 def _signed(data: bytes, whole: der.Element) -> tuple[der.Element, der.Element, bytes]:

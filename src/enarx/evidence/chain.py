@@ -19,8 +19,8 @@ from enarx.evidence.certificate import (
     OID_SUBJECT_KEY_IDENTIFIER,
     Certificate,
     RevocationList,
-    common_name,
 )
+from enarx.evidence.name import common_name
 from enarx.evidence.signature import PublicKey, Scheme, Verifier
 
 _KEY_CERT_SIGN = 5

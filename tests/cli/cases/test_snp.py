@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +17,9 @@ from enarx.cli.cases import CaseResult, dstack, snp
 from enarx.errors import EnarxError, EvidenceError, MalformedError
 from enarx.evidence.snp import certtable, idblock
 from enarx.evidence.snp.authenticate import authenticate
+from enarx.evidence.snp.endorsement import OID_HARDWARE_ID
+from enarx.evidence.snp.product import Product
+from enarx.evidence.snp.roots import amd_name
 from enarx.evidence.snp.trust import Trust
 from tests.evidence.snp.forge import NOW, Machine, Vendor, ec_key
 
@@ -96,9 +100,35 @@ def test_certificates_alone_are_verified_as_a_chain(machine: Machine, judge: Cal
     assert (result.verdict, result.fields["product"], result.fields["snp"]) == ("ok", "Milan-B0", 24)
     assert judge(vendor.ask, vendor.asvk + vendor.ark).fields["name"] == "SEV-Milan"
     assert judge(vendor.ask + vendor.ark).verdict == "ok"
-    for inputs in ((vendor.ask, vendor.crl(0x10001)), (vendor.ark,), (Vendor(name="impostor").ask,)):
-        with pytest.raises(EvidenceError):
-            judge(*inputs)
+    with pytest.raises(EvidenceError):
+        judge(vendor.ark)
+
+
+def test_refused_certificates_keep_their_fields_and_the_reason(
+    machine: Machine, judge: Callable[..., CaseResult]
+) -> None:
+    vendor, impostor, genoa = machine.vendor, Vendor(name="impostor"), Vendor(Product.GENOA)
+    for reason, *inputs in (
+        ("certificate-revoked", vendor.ask, vendor.crl(0x10001)),
+        ("bad-signature", impostor.ask),
+        ("untrusted-chain", vendor.ask, impostor.ask + impostor.ark),
+        ("untrusted-chain", vendor.ask, genoa.ask + genoa.ark),
+        ("bad-signature", Machine(impostor).certificate, vendor.ask + vendor.ark),
+        ("missing-extension", machine.endorse(machine.plan.without(OID_HARDWARE_ID)), vendor.ask + vendor.ark),
+    ):
+        result = judge(*inputs)
+        assert (result.verdict, result.reason) == ("fail", reason)
+        assert result.fields["not_before"] == result.fields["nb"] == "2020-01-01T00:00:00Z"
+        assert str(result.fields["iss"]).endswith("OU=Engineering")
+
+
+def test_certificate_in_the_place_of_an_endorsement_is_refused(
+    machine: Machine, judge: Callable[..., CaseResult]
+) -> None:
+    renamed = machine.endorse(replace(machine.plan, subject=amd_name("SEV-WCEK")))
+    for inputs in ((renamed,), (renamed, machine.vendor.ask + machine.vendor.ark), (machine.vendor.ask,)):
+        result = judge(machine.report_bytes(), *inputs)
+        assert (result.verdict, result.reason) == ("fail", "untrusted-chain")
 
 
 def test_two_reports_are_not_one_case(machine: Machine, judge: Callable[..., CaseResult]) -> None:

@@ -343,6 +343,13 @@ def test_flipped_key_of_the_published_pdh_is_a_bad_signature(read: Read) -> None
     assert refused([flipped, *naples(read)[1:]]) == "bad-signature"
 
 
+def test_owner_whose_key_was_altered_has_not_signed_itself(made: MadePlatform) -> None:
+    altered = bytearray(made.oca.to_bytes())
+    altered[0x40] ^= 1
+    chain = [certs.parse_sev_certificate(bytes(altered)) if one is made.oca else one for one in made.chain]
+    assert refused(chain, made.root) == "bad-signature"
+
+
 def test_embedded_keys_are_those_of_the_published_certificates(read: Read) -> None:
     prefixes = {"Naples": "trust/naples", "Rome": "trust/rome", "Milan": "milan", "Turin": "turin"}
     for root in AMD_ROOTS:

@@ -90,6 +90,13 @@ def test_chain_without_the_issuer_is_refused_even_if_the_root_knows_it(machine: 
         assert error.code == "untrusted-chain"
 
 
+def test_endorsement_that_the_root_itself_issued_is_refused(machine: Machine) -> None:
+    vendor = machine.vendor
+    direct = replace(machine.plan, issuer=vendor.ark_name).sign(vendor.ark_key)
+    for chain in ((), (vendor.ark,), (vendor.ask, vendor.ark)):
+        assert refused(machine.report(), Collateral(direct, chain), vendor.trust()).code == "untrusted-chain"
+
+
 def test_wrong_product_chain_is_refused(machine: Machine) -> None:
     genoa = Vendor(Product.GENOA)
     trust = Trust((machine.vendor.root, genoa.root))

@@ -9,8 +9,9 @@ import pytest
 
 from enarx.errors import AuthenticityError
 from enarx.evidence.bundle import split_certificates
-from enarx.evidence.certificate import common_name, parse_certificate
+from enarx.evidence.certificate import parse_certificate
 from enarx.evidence.chain import Authority, authority, check_issued
+from enarx.evidence.name import common_name
 from enarx.evidence.signature import PYCA, RsaKey
 from enarx.evidence.snp.product import Product
 from enarx.evidence.snp.roots import AMD_ROOTS, CHAIN_SCHEME, amd_name, root_from_certificates

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from enarx.keep.identity import self_signed
-from enarx.keep.tls import start_server
+from enarx.keep.tls import report_cut_off, start_server
 from enarx.keep.wasi.tls_stream import TlsStream
 
 
@@ -23,14 +23,14 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     process of the tests was not. What counts here is the same: TLS 1.3 and no session tickets.
     """
     identity = self_signed(datetime.now(UTC))
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server = report_cut_off(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     server.minimum_version = ssl.TLSVersion.TLSv1_3
     server.num_tickets = 0
     with tempfile.NamedTemporaryFile() as file:
         file.write(identity.private_key_pem + identity.certificate_pem)
         file.flush()
         server.load_cert_chain(file.name)
-    client = ssl.create_default_context(cadata=identity.certificate_pem.decode())
+    client = report_cut_off(ssl.create_default_context(cadata=identity.certificate_pem.decode()))
     return server, client
 
 

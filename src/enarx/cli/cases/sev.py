@@ -185,7 +185,7 @@ def _secret(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseResult
 
 def _guid_fields(fields: Mapping[str, Any]) -> list[str]:
     """``secret_guid`` and its numbered or plural forms, in the index's order, which is that of the secrets' files."""
-    return [name for name in fields if name.startswith("secret") and "guid" in name]
+    return [name for name in fields if "guid" in name]
 
 
 def _name(path: str) -> str:

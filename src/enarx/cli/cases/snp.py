@@ -15,8 +15,9 @@ from enarx.cli.snpview import endorsement_fields, report_fields
 from enarx.errors import CollateralError, EnarxError, MalformedError
 from enarx.evidence import der
 from enarx.evidence.bundle import split_certificates, unwrap_pem
-from enarx.evidence.certificate import common_name, parse_certificate
+from enarx.evidence.certificate import parse_certificate
 from enarx.evidence.chain import moment, seconds
+from enarx.evidence.name import common_name, distinguished_name
 from enarx.evidence.snp import certtable
 from enarx.evidence.snp.abi import SIGNED_BY_VLEK
 from enarx.evidence.snp.appraise import appraise
@@ -114,7 +115,7 @@ def _report(name: str, given: _Inputs, now: datetime) -> CaseResult:
         raise MalformedError("more than one report", code="case-inputs", hint="mend the index")
     report = parse(given.reports[0])
     fields = report_fields(report)
-    if not given.endorsements:
+    if not given.endorsements and not given.bare:
         return CaseResult(UNSUPPORTED, "no-endorsement", fields)
     try:
         authentic = authenticate(report, _collateral(report, given), now)
@@ -126,29 +127,48 @@ def _report(name: str, given: _Inputs, now: datetime) -> CaseResult:
 
 
 def _collateral(report: Report, given: _Inputs) -> Collateral:
+    """The endorsement that the report asks for, or else whatever stands in its place: it is refused by its content."""
     wanted = Kind.VLEK if report.signing_key == SIGNED_BY_VLEK else Kind.VCEK
-    encoded = given.endorsements.get(wanted.value) or next(iter(given.endorsements.values()))
-    return Collateral(encoded, (*given.bare, *given.chain), tuple(given.crls))
+    first, *others = (*given.endorsements.values(), *given.bare)
+    encoded = given.endorsements.get(wanted.value, first)
+    chain = given.bare if given.endorsements else others
+    return Collateral(encoded, (*chain, *given.chain), tuple(given.crls))
 
 
 def _certificates(given: _Inputs, now: datetime) -> CaseResult:
+    """Certificates without a report: an endorsement with its chain, or the intermediates of a chain."""
     at = seconds(now)
-    if given.endorsements:
-        encoded = next(iter(given.endorsements.values()))
-        certificate = parse_certificate(encoded)
-        fields: dict[str, object] = {
-            "not_before": moment(certificate.not_before),
-            "not_after": moment(certificate.not_after),
-        }
-        collateral = Collateral(encoded, (*given.bare, *given.chain), tuple(given.crls))
-        verified = verify_chain(collateral, at, AMD)
-        return CaseResult(OK, fields=fields | endorsement_fields(verified.endorsement))
-    subjects = given.bare or [one for one in given.chain if not _self_issued(one)]
+    subjects = list(given.endorsements.values()) or given.bare or [one for one in given.chain if not _self_issued(one)]
     if not subjects:
         raise CollateralError("no certificate to judge", code="collateral-missing", hint="mend the index")
-    for encoded in subjects:
-        made, root = verify_intermediate(encoded, given.crls, at, AMD)
-    return CaseResult(OK, fields={"name": made.name, "serial": f"{made.serial:#x}", "root": root.ark.name})
+    fields = _certificate_fields(subjects[0])
+    chain = (*given.bare, *given.chain) if given.endorsements else tuple(given.chain)
+    try:
+        if given.endorsements:
+            collateral = Collateral(subjects[0], chain, tuple(given.crls))
+            fields |= endorsement_fields(verify_chain(collateral, at, AMD).endorsement)
+        else:
+            for encoded in subjects:
+                made, root = verify_intermediate(encoded, given.crls, at, AMD, chain=chain)
+                fields |= {"name": made.name, "root": root.ark.name}
+    except EnarxError as error:
+        return CaseResult(FAIL, error.code, fields)
+    return CaseResult(OK, fields=fields)
+
+
+def _certificate_fields(encoded: bytes) -> dict[str, object]:
+    """What any certificate says, under the index's names: it calls the two ends of validity by long and short ones."""
+    certificate = parse_certificate(encoded)
+    not_before, not_after = moment(certificate.not_before), moment(certificate.not_after)
+    return {
+        "not_before": not_before,
+        "not_after": not_after,
+        "nb": not_before,
+        "na": not_after,
+        "cn": distinguished_name(certificate.subject),
+        "iss": distinguished_name(certificate.issuer),
+        "serial": f"{certificate.serial:#x}",
+    }
 
 
 def _self_issued(encoded: bytes) -> bool:

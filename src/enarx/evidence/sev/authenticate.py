@@ -24,7 +24,7 @@ from enarx.evidence.authentic import Authentic, Proof, vouch
 from enarx.evidence.sev import signing
 from enarx.evidence.sev.authority import authority
 from enarx.evidence.sev.certs import CaCertificate, Certificate, SevCertificate, Signature
-from enarx.evidence.sev.kinds import ECDH_ALGORITHMS, RSA_ALGORITHMS, Algorithm, Usage
+from enarx.evidence.sev.kinds import ECDH_ALGORITHMS, ECDSA_ALGORITHMS, RSA_ALGORITHMS, Algorithm, Usage
 from enarx.evidence.sev.refusals import forged, missing, passed, reserved
 from enarx.evidence.sev.report import AttestationReport
 from enarx.evidence.sev.roots import AMD_ROOTS, Root
@@ -142,7 +142,7 @@ def authenticate_chain(
         rules += _certified(chain.cek, (issuer,))
     if chain.oca is not None:
         _given(chain.pek, Usage.PEK)  # An OCA signs itself; the platform's PEK alone says that it is the owner's.
-        rules += _certified(chain.oca, (_issuer(chain.oca, verifier),))
+        rules += _certified(chain.oca, (_itself(chain.oca, verifier),))
     if chain.pek is not None:
         cek, oca = _given(chain.cek, Usage.CEK), _given(chain.oca, Usage.OCA)
         rules += _certified(chain.pek, (_issuer(cek, verifier), _issuer(oca, verifier)))
@@ -197,6 +197,16 @@ def authenticate_report(
 def _issuer(certificate: SevCertificate, verifier: Verifier) -> _Issuer:
     bits = certificate.rsa_key.modulus_bits if certificate.algorithm in RSA_ALGORITHMS else 0
     return _Issuer(certificate.usage, certificate.algorithm, bits, signing.verifying_key(certificate, verifier))
+
+
+def _itself(oca: SevCertificate, verifier: Verifier) -> _Issuer:
+    """The OCA as its own issuer. An altered key is mostly no point on its curve: then it did not sign itself."""
+    try:
+        return _issuer(oca, verifier)
+    except MalformedError as error:
+        if oca.algorithm in ECDSA_ALGORITHMS and error.code == "key-invalid":
+            raise forged("the OCA is not signed by the OCA: its key is not a point on its curve") from error
+        raise
 
 
 def _certified(subject: SevCertificate, issuers: tuple[_Issuer, ...]) -> list[Rule]:

@@ -11,7 +11,8 @@ from enum import Enum
 
 from enarx.errors import AuthenticityError
 from enarx.evidence import der
-from enarx.evidence.certificate import Certificate, common_name
+from enarx.evidence.certificate import Certificate
+from enarx.evidence.name import common_name
 from enarx.evidence.signature import Curve, EcKey
 from enarx.evidence.snp.product import Product, product_named
 from enarx.evidence.snp.tcb import Tcb

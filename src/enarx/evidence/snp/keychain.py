@@ -14,7 +14,6 @@ from enarx.evidence.appraisal import Rule
 from enarx.evidence.certificate import (
     Certificate,
     RevocationList,
-    common_name,
     parse_certificate,
     parse_crl,
 )
@@ -28,6 +27,7 @@ from enarx.evidence.chain import (
     moment,
     revoked_error,
 )
+from enarx.evidence.name import common_name
 from enarx.evidence.signature import Scheme, Verifier
 from enarx.evidence.snp.endorsement import Endorsement, Kind, read_endorsement
 from enarx.evidence.snp.roots import CHAIN_SCHEME, Root
@@ -60,8 +60,13 @@ def verify_chain(
     return known
 
 
-def verify_intermediate(encoded: bytes, crls: Iterable[bytes], at: int, trust: Trust) -> tuple[Authority, Root]:
-    """Verify an ASK or ASVK by itself: issued by a root's ARK, valid at ``at``, not revoked. Raises as above."""
+def verify_intermediate(
+    encoded: bytes, crls: Iterable[bytes], at: int, trust: Trust, *, chain: Iterable[bytes] = ()
+) -> tuple[Authority, Root]:
+    """Verify an ASK or ASVK by itself: issued by a root's ARK, valid at ``at``, not revoked. Raises as above.
+
+    With a ``chain`` its issuer must be in it, or have issued what is in it.
+    """
     known = _known(hashlib.sha256(encoded).digest(), trust)
     if known is not None and known[0] is not known[1].ark:
         made, root = known
@@ -69,6 +74,9 @@ def verify_intermediate(encoded: bytes, crls: Iterable[bytes], at: int, trust: T
         certificate = parse_certificate(encoded)
         root = _root_of(certificate.issuer, trust)
         made = _intermediate(certificate, root, trust)
+    given = _prove(chain, trust)
+    if given and all(other is not root for _, other in given):
+        raise _untrusted(f"{made.name} was issued by {root.ark.name}, and the chain that was given is of another root")
     _check_times((root.ark, made), at)
     lists = _applicable(crls, (root.ark, made), at, trust.verifier)
     _check_revocation(made, None, root, lists, at)
@@ -165,30 +173,35 @@ def _issuer(certificate: Certificate, chain: tuple[bytes, ...], trust: Trust) ->
                 if own.subject == certificate.issuer:
                     return own, root
         raise _untrusted(f"{common_name(certificate.issuer)!r} belongs to no accepted root")
-    found: tuple[Authority, Root] | None = None
-    strangers: list[Certificate] = []
-    for encoded in chain:
-        known = _known(hashlib.sha256(encoded).digest(), trust)
-        if known is None:
-            if encoded != certificate.encoded:
-                strangers.append(parse_certificate(encoded))
-        elif known[0].subject == certificate.issuer:
-            found = known
-    for one in strangers:
-        if one.issuer == one.subject:
-            _check_given_root(one, trust)
-    for one in strangers:
-        if one.issuer != one.subject:
-            root = _root_of(one.issuer, trust)
-            made = _intermediate(one, root, trust)
-            if one.subject == certificate.issuer:
-                found = made, root
-    if found is None:
+    given = _prove((one for one in chain if one != certificate.encoded), trust)
+    issuers = [pair for pair in given if pair[0].subject == certificate.issuer and pair[0] is not pair[1].ark]
+    if not issuers:
         raise _untrusted(
             f"{common_name(certificate.subject)} was issued by {common_name(certificate.issuer)!r}, "
             "which is not in the chain that was given"
         )
-    return found
+    return issuers[-1]
+
+
+def _prove(chain: Iterable[bytes], trust: Trust) -> list[tuple[Authority, Root]]:
+    """Every certificate of a chain as the authority that it is, roots included; raises when one proves to be none."""
+    proved: list[tuple[Authority, Root]] = []
+    strangers: list[Certificate] = []
+    for encoded in chain:
+        known = _known(hashlib.sha256(encoded).digest(), trust)
+        if known is None:
+            strangers.append(parse_certificate(encoded))
+        else:
+            proved.append(known)
+    # Roots first: of a chain that somebody made up, the root is what to complain about.
+    for certificate in sorted(strangers, key=lambda one: one.issuer != one.subject):
+        root = _root_of(certificate.issuer, trust)
+        if certificate.issuer == certificate.subject:
+            _check_given_root(certificate, root, trust)
+            proved.append((root.ark, root))
+        else:
+            proved.append((_intermediate(certificate, root, trust), root))
+    return proved
 
 
 def _known(fingerprint: bytes, trust: Trust) -> tuple[Authority, Root] | None:
@@ -207,9 +220,8 @@ def _root_of(name: bytes, trust: Trust) -> Root:
     raise _untrusted(f"{common_name(name)!r} is no accepted root")
 
 
-def _check_given_root(certificate: Certificate, trust: Trust) -> None:
+def _check_given_root(certificate: Certificate, root: Root, trust: Trust) -> None:
     """A root that comes with the evidence proves nothing; it must be one that is accepted already."""
-    root = _root_of(certificate.subject, trust)
     if certificate.key != root.ark.key:
         raise _untrusted(f"the chain ends in a self-made {root.ark.name}, with another key than the accepted root")
     check_issued(certificate, root.ark.name, root.ark, trust.verifier)

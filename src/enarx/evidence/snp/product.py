@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 CLASSIC_COMPONENTS = ("bootloader", "tee", "reserved2", "reserved3", "reserved4", "reserved5", "snp", "microcode")
 """TCB_VERSION bytes 0 to 7 on Milan and Genoa (56860 table 3)."""
@@ -53,6 +54,7 @@ PRODUCTS = {product.value: product for product in Product}
 """Products by the name that a proof gives them."""
 
 
+@lru_cache(maxsize=64)
 def product_of_cpuid(family: int, model: int) -> Product | None:
     """The product of combined (base plus extended) CPUID family and model, None for one that is not known."""
     for product, facts in _FACTS.items():

@@ -12,7 +12,8 @@ from typing import Final
 
 from enarx.errors import ConfigError, EvidenceError
 from enarx.evidence.bundle import split_certificates
-from enarx.evidence.certificate import Certificate, common_name, parse_certificate
+from enarx.evidence.certificate import Certificate, parse_certificate
+from enarx.evidence.name import common_name
 from enarx.evidence.signature import PYCA, Verifier
 from enarx.evidence.snp.product import Product
 from enarx.evidence.snp.roots import Root, root_from_certificates

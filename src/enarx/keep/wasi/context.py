@@ -30,6 +30,9 @@ class Interrupt:
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._set = False
 
+    def __del__(self) -> None:
+        os.close(self._event)
+
     def set(self) -> None:
         """End the current wait and every later one."""
         self._set = True

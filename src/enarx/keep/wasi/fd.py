@@ -8,6 +8,7 @@ from enarx.keep.wasi.abi import (
     FDSTAT,
     FILESTAT,
     PRESTAT,
+    U32,
     Errno,
     Fstflags,
     Rights,
@@ -51,26 +52,30 @@ class FdCalls:
 
     def fd_read(self, fd: int, iovs: int, count: int, out: int) -> int:
         descriptor = self._table.get(fd, Rights.FD_READ)
-        result = self._memory.slice(out, 4)
-        result[:] = descriptor.read(self._memory.iovecs(iovs, count)).to_bytes(4, "little")
+        memory = self._memory
+        if out + 4 > memory.size:
+            memory.check(out, 4)
+        U32.pack_into(memory.view, out, descriptor.read(memory.iovecs(iovs, count)))
         return 0
 
     def fd_write(self, fd: int, iovs: int, count: int, out: int) -> int:
         descriptor = self._table.get(fd, Rights.FD_WRITE)
-        result = self._memory.slice(out, 4)
-        result[:] = descriptor.write(self._memory.iovecs(iovs, count)).to_bytes(4, "little")
+        memory = self._memory
+        if out + 4 > memory.size:
+            memory.check(out, 4)
+        U32.pack_into(memory.view, out, descriptor.write(memory.iovecs(iovs, count)))
         return 0
 
     def fd_pread(self, fd: int, iovs: int, count: int, offset: int, out: int) -> int:
         descriptor = self._table.get(fd, Rights.FD_READ | Rights.FD_SEEK)
-        result = self._memory.slice(out, 4)
-        result[:] = descriptor.pread(self._memory.iovecs(iovs, count), offset).to_bytes(4, "little")
+        self._memory.check(out, 4)
+        self._memory.set_u32(out, descriptor.pread(self._memory.iovecs(iovs, count), offset))
         return 0
 
     def fd_pwrite(self, fd: int, iovs: int, count: int, offset: int, out: int) -> int:
         descriptor = self._table.get(fd, Rights.FD_WRITE | Rights.FD_SEEK)
-        result = self._memory.slice(out, 4)
-        result[:] = descriptor.pwrite(self._memory.iovecs(iovs, count), offset).to_bytes(4, "little")
+        self._memory.check(out, 4)
+        self._memory.set_u32(out, descriptor.pwrite(self._memory.iovecs(iovs, count), offset))
         return 0
 
     def fd_seek(self, fd: int, offset: int, whence: int, out: int) -> int:

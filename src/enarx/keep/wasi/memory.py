@@ -13,13 +13,16 @@ from enarx.keep.wasi.abi import IOVEC, MAX_IOVECS, U16, U32, U64, Errno, WasiErr
 
 
 class GuestMemory:
-    """A bounds-checked window. ``window`` returns a writable memoryview of the whole memory as it is now."""
+    """A bounds-checked window. ``window`` returns a writable memoryview of the whole memory as it is now.
 
-    __slots__ = ("_view", "_window", "size")
+    ``view`` holds the first ``size`` bytes of it: whoever uses it directly has checked against ``size``.
+    """
+
+    __slots__ = ("_window", "size", "view")
 
     def __init__(self, window: Callable[[], memoryview] | None = None) -> None:
         self._window = window
-        self._view = memoryview(bytearray())
+        self.view = memoryview(bytearray())
         self.size = 0
 
     def attach(self, window: Callable[[], memoryview]) -> None:
@@ -29,8 +32,8 @@ class GuestMemory:
 
     def _refresh(self) -> None:
         if self._window is not None:
-            self._view = self._window()
-            self.size = len(self._view)
+            self.view = self._window()
+            self.size = len(self.view)
 
     def slice(self, pointer: int, length: int) -> memoryview:
         """A writable view of exactly ``length`` bytes. Raises WasiError(FAULT) when they are not all there."""
@@ -39,7 +42,7 @@ class GuestMemory:
             self._refresh()
             if end > self.size:
                 raise WasiError(Errno.FAULT)
-        return self._view[pointer:end]
+        return self.view[pointer:end]
 
     def read(self, pointer: int, length: int) -> bytes:
         """A copy of ``length`` bytes."""
@@ -55,7 +58,14 @@ class GuestMemory:
 
     def set_u32(self, pointer: int, value: int) -> None:
         """Store a 32-bit number."""
-        U32.pack_into(self.slice(pointer, 4), 0, value)
+        if pointer + 4 > self.size:
+            self.slice(pointer, 4)
+        U32.pack_into(self.view, pointer, value)
+
+    def check(self, pointer: int, length: int) -> None:
+        """Raise WasiError(FAULT) unless ``length`` bytes are there: before what cannot be taken back."""
+        if pointer + length > self.size:
+            self.slice(pointer, length)
 
     def set_u64(self, pointer: int, value: int) -> None:
         """Store a 64-bit number."""
@@ -69,8 +79,11 @@ class GuestMemory:
         if count == 1:
             if pointer + IOVEC.size > self.size:
                 self.slice(pointer, IOVEC.size)
-            buffer, length = IOVEC.unpack_from(self._view, pointer)
-            return [self.slice(buffer, length)] if length else []
+            buffer, length = IOVEC.unpack_from(self.view, pointer)
+            end = buffer + length
+            if not length:
+                return []
+            return [self.view[buffer:end] if end <= self.size else self.slice(buffer, length)]
         if count > MAX_IOVECS:
             raise WasiError(Errno.INVAL)
         pairs = IOVEC.iter_unpack(self.slice(pointer, 8 * count))

@@ -49,8 +49,8 @@ class SockCalls:
         stream = self._stream(fd, Rights.FD_WRITE)
         if flags:
             raise WasiError(Errno.INVAL)
-        result = self._memory.slice(out, 4)
-        result[:] = stream.write(self._memory.iovecs(iovs, count)).to_bytes(4, "little")
+        self._memory.check(out, 4)
+        self._memory.set_u32(out, stream.write(self._memory.iovecs(iovs, count)))
         return 0
 
     def sock_shutdown(self, fd: int, how: int) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import select
 import socket
-import struct
+import sys
 import termios
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -75,9 +75,10 @@ class Stream(Descriptor):
             self._socket.shutdown(socket.SHUT_RD)
 
     def waiting(self) -> int:
-        with host_errors():
-            (count,) = struct.unpack("i", fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, bytes(4)))
-        return int(count)
+        try:
+            return int.from_bytes(fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+        except OSError as error:
+            raise from_host(error) from None
 
     def stat(self) -> Stat:
         return Stat(ino=0, filetype=self.filetype)

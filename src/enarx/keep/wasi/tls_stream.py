@@ -21,6 +21,7 @@ CIPHERTEXT: Final = 16384 + 256 + 5
 """Longest TLS 1.3 record with its header, in bytes: RFC 8446, 5.2."""
 RECORD: Final = 16384
 """Largest plaintext of one TLS record, in bytes."""
+_CUT_OFF: Final = "UNEXPECTED_EOF_WHILE_READING"  # which Python before 3.11.4 does not turn into SSLEOFError
 CLOSE_SECONDS: Final = 1.0
 """How long closing may wait for the peer to take what is still to be sent, in seconds."""
 
@@ -68,13 +69,12 @@ class TlsStream(Stream):
                 raise WasiError(Errno.AGAIN)
             for view in views:
                 for start in range(0, len(view), RECORD):
-                    chunk = view[start : start + RECORD]
+                    chunk = view[start : start + RECORD] if len(view) > RECORD else view
                     try:
-                        self._tls.write(chunk)
+                        written += self._tls.write(chunk)
                     except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
                         self._unsent = bytes(chunk)
                         return written + len(chunk)
-                    written += len(chunk)
         except OSError as error:  # part of a record may be out: OpenSSL could write nothing after it
             failure = _from_tls(error, ended=Errno.PIPE)
             self._write_error = failure.errno
@@ -232,7 +232,7 @@ def _from_tls(error: OSError, ended: Errno = Errno.CONNRESET) -> WasiError:
     """The WasiError for an OSError; ``ended`` when the peer is gone without a close_notify."""
     if isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError):
         return WasiError(Errno.AGAIN)
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError) or getattr(error, "reason", None) == _CUT_OFF:
         return WasiError(ended)
     if isinstance(error, ssl.SSLError):
         return WasiError(Errno.IO)
