@@ -72,7 +72,8 @@ def tenant(
     text += f'[[secret]]\nname = "password"\nvalue = "{SECRET}"\nworkloads = ["web"]\nsimulated = true\n'
     text += f'[certificate]\nlifetime = "{lifetime}"\ndns = ["localhost"]\n'
     policy = directory / "steward.toml"
-    policy.write_text(policy.read_text() + text)
+    unlimited = policy.read_text().replace("[service]\n", "[service]\nrate = 0\n")  # all tests have one address
+    policy.write_text(unlimited + text)
     with subprocess.Popen(
         [str(ENARX), "steward", "serve", "--directory", str(directory), "--port", "0"],
         env=variables, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -94,7 +95,7 @@ def serving(ours: Tenant, module: Path, text: str) -> Iterator[workloads.Server]
         [str(ENARX), "run", *arguments], env=environment(ours.home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
-    server = workloads.Server(process, 1)
+    server = workloads.Server(process, text.count('kind = "listen"'))
     try:
         server.wait_until_it_listens()
         yield server

@@ -229,7 +229,7 @@ def test_connecting_elsewhere_than_the_deployer_permits_is_refused(honest: Tenan
 
 def test_allow_list_does_not_stand_between_keep_and_steward(honest: Tenant, tmp_path: Path) -> None:
     done = honest.run(module(tmp_path, programs.HELLO), "--allow", "listen:443")
-    assert (done.returncode, done.stdout) == (0, b"ready\n")
+    assert (done.returncode, done.stdout) == (0, b"ready\n"), done.stderr.decode()
 
 
 # --- wrong usage

@@ -240,7 +240,7 @@ class _Scene:
         facts = check_keep(certificate, policy, simulated_roots(self.root.read_bytes()), now)
         kind = "a SIMULATED SEV-SNP report" if facts.simulated else "a SEV-SNP report"
         show.step(
-            f"Client: the evidence in the certificate is {kind}, signed under the root that he names; all "
+            f"Client: the evidence in the certificate is {kind}, signed under the root that the policy names; all "
             f"{len(facts.rules)} rules hold: the measurement is the Keep's, the report data is the certificate's key"
         )
         show.step(

@@ -52,12 +52,6 @@ def client_context(identity: Identity | None, ca: Sequence[bytes] = ()) -> ssl.S
     return context
 
 
-def report_cut_off(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Make a connection that ends without close_notify an error: Python before 3.11.4 asks OpenSSL to hide it."""
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-    return context
-
-
 def install(context: ssl.SSLContext, identity: Identity, directory: str = DESCRIPTORS) -> None:
     """Make ``identity`` what new connections show; those that stand keep theirs.
 
@@ -65,6 +59,12 @@ def install(context: ssl.SSLContext, identity: Identity, directory: str = DESCRI
     """
     with _private_file(identity.private_key_pem + identity.certificate_pem, directory) as path:
         context.load_cert_chain(path)
+
+
+def report_cut_off(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Make a connection that ends without close_notify an error: Python before 3.11.4 asks OpenSSL to hide it."""
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    return context
 
 
 def _context(protocol: int, identity: Identity | None) -> ssl.SSLContext:
