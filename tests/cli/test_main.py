@@ -114,7 +114,7 @@ def test_output_that_cannot_be_written_is_an_error(
 
 def test_importing_the_entry_imports_little() -> None:
     """Start-up is what a user feels first: argparse and our own small modules, nothing from a package index."""
-    code = "import sys, enarx.cli.main as m; m._parser(); print(*sys.modules)"
+    code = "import sys, enarx.cli.main as m; m._parser(None); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-c", code], env={}, capture_output=True, check=True, text=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded & {"wasmtime", "cryptography", "ssl", "tarfile", "tomllib", "ctypes", "socket"} == set()

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from enarx.errors import MalformedError, StreamError
 from enarx.keep.certified import check_steward
 from enarx.keep.steward import ANSWER_MAX_BYTES, Answer
+from enarx.keep.tls import report_cut_off
 from enarx.manifest import StewardPin
 
 EXCHANGE_SECONDS: Final = 30.0
@@ -114,7 +115,7 @@ class _TimedSocket(ssl.SSLSocket):
 
 def _handshake(stream: socket.socket, where: Place, deadline: float, clock: Callable[[], float]) -> _TimedSocket:
     """TLS 1.3 with whoever is there. The caller checks who it is before it sends anything."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = report_cut_off(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     # The anchor is known by its digest only and comes with the chain, so OpenSSL cannot validate the path: that is
