@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,15 @@ def test_importing_the_entry_imports_little() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded & {"wasmtime", "cryptography", "ssl", "tarfile", "tomllib", "ctypes", "socket"} == set()
     assert entry.__name__ == "enarx.cli.main"
+
+
+def test_list_of_commands_says_what_each_command_says_of_itself() -> None:
+    for name, purpose in entry.COMMANDS.items():
+        commands = argparse.ArgumentParser().add_subparsers()
+        import_module(f"enarx.cli.{name}").add_parser(commands)
+        assert [(action.dest, action.help) for action in commands._choices_actions] == [(name, purpose)]
+
+
+def test_command_behind_something_else_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--", "demo"]) == 2
+    assert "first argument" in capsys.readouterr().err

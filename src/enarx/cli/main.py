@@ -24,14 +24,23 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"see `{self.prog} --help`")
 
 
-COMMANDS: Final = (
-    "run", "config", "evidence", "measure", "key", "sign", "steward", "policy", "simulator", "demo",
-)  # fmt: skip
-"""Modules of this package, each of which adds the command of its name."""
+COMMANDS: Final = {
+    "run": "run a WebAssembly module in a Keep",
+    "config": "work with Enarx.toml",
+    "evidence": "look at evidence of a TEE, and verify it",
+    "measure": "compute the launch measurement to expect",
+    "key": "make and use signing keys",
+    "sign": "sign what a Keep is launched from",
+    "steward": "run the service that attests Keeps and issues their certificates",
+    "policy": "validate a Steward's policy, and explain its decisions",
+    "simulator": "the SIMULATED secure processor of this machine",
+    "demo": "an example workload proves itself, serves a page, and is found out when it is swapped",
+}
+"""Modules of this package, each of which adds the command of its name, and what it is for."""
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser, with ``command`` alone when it is one of ours: the others need not be imported then."""
+    """The parser of ``command`` alone when it is one of ours, else one that lists them all: few imports either way."""
     parser = _Parser(
         prog="enarx",
         description="Run WebAssembly workloads in Keeps.",
@@ -42,8 +51,11 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         dest="command", metavar="COMMAND", required=True, parser_class=_Parser,
         prog=parser.prog,  # argparse would format a usage line to find it, and import shutil and its codecs for that
     )  # fmt: skip
-    for name in (command,) if command in COMMANDS else COMMANDS:
-        import_module(f"enarx.cli.{name}").add_parser(commands)
+    if command in COMMANDS:
+        import_module(f"enarx.cli.{command}").add_parser(commands)
+    else:
+        for name, purpose in COMMANDS.items():
+            commands.add_parser(name, help=purpose)
     return parser
 
 
@@ -69,6 +81,8 @@ def _run(arguments: list[str]) -> int:
         parsed = _parser(own[0] if own else None).parse_args(own)
         if workloads:
             parsed.arguments = workloads
+        if "run" not in parsed:  # only the list of commands was parsed
+            raise UsageError("the command must be the first argument", hint="see `enarx --help`")
         status: int = parsed.run(parsed)
         _flush()
     except EnarxError as error:
