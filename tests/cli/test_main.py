@@ -132,4 +132,4 @@ def test_list_of_commands_says_what_each_command_says_of_itself() -> None:
 
 def test_command_behind_something_else_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--", "demo"]) == 2
-    assert "first argument" in capsys.readouterr().err
+    assert "Code: usage" in capsys.readouterr().err
