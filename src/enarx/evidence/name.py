@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from enarx.evidence import der
@@ -24,6 +24,15 @@ _SHORT = {
     der.encode_oid("2.5.4.11"): "OU",
 }
 _ESCAPED = frozenset('\\,+"<>;#')
+
+
+def encode_name(parts: Iterable[tuple[str, int, str]]) -> bytes:
+    """An encoded distinguished name of one attribute after another: (object identifier, DER tag, text)."""
+    names = b""
+    for kind, tag, text in parts:
+        pair = der.encode(der.OID, der.encode_oid(kind)) + der.encode(tag, text.encode())
+        names += der.encode(der.SET, der.encode(der.SEQUENCE, pair))
+    return der.encode(der.SEQUENCE, names)
 
 
 @lru_cache(maxsize=NAMES_KEPT)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from enarx.evidence import der
+from enarx.evidence.name import encode_name
 from enarx.evidence.snp.endorsement import OID_HARDWARE_ID, OID_PRODUCT_NAME, OID_STRUCT_VERSION, tcb_oids
 from enarx.evidence.snp.product import Product
 
@@ -193,11 +194,7 @@ def simulated_name(common_name: str) -> bytes:
         ("2.5.4.10", der.UTF8_STRING, "SIMULATED, no processor"),
         ("2.5.4.3", der.UTF8_STRING, common_name),
     )
-    names = b""
-    for kind, tag, text in parts:
-        pair = der.encode(der.OID, der.encode_oid(kind)) + der.encode(tag, text.encode())
-        names += der.encode(der.SET, der.encode(der.SEQUENCE, pair))
-    return der.encode(der.SEQUENCE, names)
+    return encode_name(parts)
 
 
 def encode_time(moment: datetime) -> bytes:

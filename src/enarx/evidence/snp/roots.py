@@ -14,6 +14,7 @@ from enarx.errors import AuthenticityError
 from enarx.evidence import der
 from enarx.evidence.certificate import parse_certificate
 from enarx.evidence.chain import Authority, authority, check_issued
+from enarx.evidence.name import encode_name
 from enarx.evidence.signature import PYCA, RsaKey, Scheme, Verifier
 from enarx.evidence.snp import rootfacts
 from enarx.evidence.snp.product import Product
@@ -75,11 +76,7 @@ def amd_name(common_name: str) -> bytes:
         ("2.5.4.10", der.UTF8_STRING, "Advanced Micro Devices"),
         ("2.5.4.3", der.UTF8_STRING, common_name),
     )
-    names = b""
-    for kind, tag, text in parts:
-        pair = der.encode(der.OID, der.encode_oid(kind)) + der.encode(tag, text.encode())
-        names += der.encode(der.SET, der.encode(der.SEQUENCE, pair))
-    return der.encode(der.SEQUENCE, names)
+    return encode_name(parts)
 
 
 def _authority(fact: rootfacts.Fact, *, root: bool) -> Authority:
