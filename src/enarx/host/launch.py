@@ -50,7 +50,10 @@ class RunningKeep(Protocol):
 
 @dataclass(slots=True)
 class Package:
-    """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers."""
+    """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers.
+
+    Or instead of config, CA files, module and layers one ``package``, and signatures of it.
+    """
 
     objects: Sequence[tuple[str, str, bytes | bytearray | memoryview]]
     args: Sequence[str] = ()
@@ -150,7 +153,7 @@ class Host:
             return b""
         key = hashlib.blake2b(key=self._cache.key, digest_size=32, person=b"enarx-module")
         for kind, _, data in package.objects:
-            if kind == "module":
+            if kind in ("module", "package"):
                 key.update(data)
         return key.digest()
 
