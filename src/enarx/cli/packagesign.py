@@ -26,6 +26,8 @@ BUNDLE_SUFFIX = ".sigstore.json"
 READ_BYTES = 1 << 20
 """How much of a package is read at once (bytes)."""
 
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
 
 def add_parsers(modes: Subparsers) -> None:
     """Add ``sign`` and ``verify`` to the modes of ``enarx package``."""
@@ -36,7 +38,7 @@ def add_parsers(modes: Subparsers) -> None:
         "-o",
         "--out",
         metavar="FILE",
-        help=f"where the signature goes, beside those that are there (default: FILE{SUFFIX})",
+        help=f"the signature, added to those that are there (default: FILE{SUFFIX})",
     )
     _add_passphrase(sign)
     sign.set_defaults(run=_sign)
@@ -156,11 +158,10 @@ def _identities(args: argparse.Namespace, asked: dict[Signer, str]) -> Sigstore 
             "identities and a trusted root go together", hint="give --identity WHO=https://ISSUER and --trusted-root"
         )
     for text in args.identity:
-        who, separator, issuer = text.rpartition("=https://")
+        who, _, issuer = text.rpartition("=https://")
         if not who or not issuer:
             raise UsageError(f"--identity {text!r} is not WHO=https://ISSUER", hint="write both as the certificate has")
         asked[Identity(who, f"https://{issuer}")] = text
-        del separator
     if args.trusted_root is None:
         return None
     return Sigstore(read_input(args.trusted_root, TRUSTED_ROOT_MAX_BYTES, "trusted root"))
@@ -170,7 +171,7 @@ def _statement(args: argparse.Namespace) -> Statement:
     """What is signed: the digest of the file, or the one that was given, and its media type; UsageError."""
     from enarx.tenant.signature.statement import Statement
 
-    if re.fullmatch("sha256:[0-9a-f]{64}", args.package):
+    if _DIGEST.fullmatch(args.package):
         digest, sniffed = args.package, None
     else:
         digest, sniffed = _look_at(args.package)
@@ -190,13 +191,17 @@ def _statement(args: argparse.Namespace) -> Statement:
 def _look_at(path: str) -> tuple[str, str | None]:
     """Digest and media type of a file, which is read in pieces."""
     import hashlib
-    from pathlib import Path
+    import os
+    import stat
 
     from enarx.tenant.signature.statement import SNIFFED_BYTES, media_type_of
 
     digest = hashlib.sha256()
     try:
-        with Path(path).open("rb") as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would hang
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ValueError("it is not a file")
             head = file.read(SNIFFED_BYTES)
             digest.update(head)
             while piece := file.read(READ_BYTES):
@@ -212,10 +217,9 @@ def _look_at(path: str) -> tuple[str, str | None]:
 
 
 def _beside(package: str, suffix: str, option: str) -> str:
-    if package.startswith("sha256:"):
-        raise UsageError(
-            "a digest has no file beside it", code="signature-file", hint=f"name the signature with {option}"
-        )
+    if _DIGEST.fullmatch(package):
+        hint = f"name the signature with {option}"
+        raise UsageError("a digest has no file beside it", code="signature-file", hint=hint)
     return package + suffix
 
 

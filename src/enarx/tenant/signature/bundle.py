@@ -31,7 +31,7 @@ STATEMENT_TYPES: Final = ("https://in-toto.io/Statement/v1", "https://in-toto.io
 PREDICATE_TYPES: Final = ("https://sigstore.dev/cosign/sign/v1", "https://slsa.dev/provenance/v1")
 """Statements by which somebody owns a package: "I sign it", "I built it". Others may say that it must not be run."""
 
-_SHOWN_CHARS: Final = 120
+_SHOWN_CHARS: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,6 @@ def _refused(what: str) -> AuthenticityError:
 
 
 def _short(error: Exception) -> str:
-    """The first line of somebody else's message, which may quote hostile bytes."""
-    line = str(error).strip().partition("\n")[0]
-    return "".join(c if c.isprintable() else "?" for c in line[:_SHOWN_CHARS]) or type(error).__name__
+    """The beginning of somebody else's message, which may quote hostile bytes."""
+    line = " ".join(str(error).split())[:_SHOWN_CHARS]
+    return "".join(c if c.isprintable() else "?" for c in line) or type(error).__name__

@@ -35,8 +35,8 @@ from enarx.evidence.signature import PYCA, Curve, EcKey, Scheme, Verifier, Verif
 
 KEY_FILE_MAX_BYTES: Final = 16 * 1024
 """Largest file with one key (bytes); they take some 300."""
-PASSPHRASE_MAX_BYTES: Final = 1024
-"""Longest passphrase (bytes)."""
+PASSPHRASE_MAX_BYTES: Final = 1023
+"""Longest passphrase (bytes), which is OpenSSL's."""
 
 _ED25519_SIGNATURE_BYTES: Final = 64
 _PEM: Final = re.compile(rb"\s*-----BEGIN ([A-Z0-9 ]{1,40})-----([A-Za-z0-9+/=\s]*)-----END \1-----\s*")

@@ -74,10 +74,10 @@ def read_signers(reader: Tables, workload: Path, stated: Mapping[str, Any], read
             what = f"{label(place)} is signer {found[signer]} again"
             raise reader.document.error(place, "policy-contradiction", what, "it would count once: name others")
         found[signer] = index
-    threshold = reader.number((*workload, "threshold"), stated.get("threshold", 1), len(found))
-    if threshold == 0:
-        what, hint = f"{label(workload)} has a threshold of 0", "leave signed_by out, or ask for a signature"
-        raise reader.document.error((*workload, "threshold"), "policy-value", what, hint)
+    threshold = stated.get("threshold", 1)
+    if type(threshold) is not int or not 1 <= threshold <= len(found):  # not isinstance: a bool is an int
+        wanted = f"a number from 1 to {len(found)}"
+        raise reader.document.type_error((*workload, "threshold"), wanted, threshold)
     return Signers(tuple(found), threshold)
 
 
