@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from enarx.cli.main import main
+from enarx.cli.packagesign import READ_BYTES
 from enarx.tenant.signature import dsse
 from enarx.tenant.signature.keys import parse_private, parse_public
 from enarx.tenant.signature.statement import MODULE_TYPE, PACKAGE_TYPE, PAYLOAD_TYPE, parse
@@ -80,6 +81,14 @@ def test_a_signature_is_written_beside_the_package_and_verified(
     assert f"signed by a.pub, {parse_public((place / 'a.pub').read_bytes())}" in capsys.readouterr().out
     assert enarx("package", "verify", "app.wasm", "--key", "b.pub", "--key", "a.pub") == 0
     assert code("package", "verify", "app.wasm", "--key", "b.pub") == "signature-mismatch"
+
+
+def test_a_package_is_read_in_pieces(place: Path) -> None:
+    whole = MODULE + os.urandom(READ_BYTES) * 2 + b"end"
+    (place / "app.wasm").write_bytes(whole)
+    assert enarx("package", "sign", "app.wasm", "--key", "a.key") == 0
+    statement = parse(dsse.parse((place / "app.wasm.sig").read_bytes()).payload)
+    assert statement.digest == f"sha256:{hashlib.sha256(whole).hexdigest()}"
 
 
 def test_verify_ends_with_status_4_when_it_is_not_authentic(place: Path) -> None:

@@ -354,6 +354,12 @@ def test_without_the_library_it_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "pip install 'enarx[sigstore]'" in caught.value.hint
 
 
+def test_the_library_is_loaded_for_policies_that_ask_for_it_alone() -> None:
+    code = "import sys, enarx.tenant.steward.engine, enarx.cli.packagesign; print('sigstore' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 OFFLINE = """
 import os, sys
 from pathlib import Path
