@@ -22,7 +22,7 @@ OBJECTS_MAX: Final = 8
 OBJECT_MAX_BYTES: Final = 64 * 1024
 """Largest signature object (bytes)."""
 ATTEMPTS_MAX: Final = 64
-"""Signatures that are tried against keys for one request (count): P-384 may take 4 ms each."""
+"""Signatures that are tried against keys for one request (count): P-384 takes a millisecond each, more or less."""
 
 Signer: TypeAlias = PublicKey | Identity
 
