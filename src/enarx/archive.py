@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from enarx.errors import MalformedError
 
@@ -53,7 +53,13 @@ _USTAR: Final = b"ustar\x0000"
 _TYPES: Final = {b"0": False, b"5": True}
 """Whether an entry of this type is a directory."""
 
-Archive = bytes | bytearray | memoryview
+
+class Archive(Protocol):
+    """Bytes in memory, or whatever gives slices of bytes as they do, such as a view of a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> bytes | bytearray | memoryview: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class _Parser(argparse.ArgumentParser):
 COMMANDS: Final = {
     "run": "run a WebAssembly module in a Keep",
     "config": "work with Enarx.toml",
+    "package": "build, encrypt and look at packages",
     "evidence": "look at evidence of a TEE, and verify it",
     "measure": "compute the launch measurement to expect",
     "key": "make and use signing keys",
