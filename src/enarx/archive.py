@@ -36,6 +36,8 @@ BLOCK: Final = 512
 """Bytes of a header, and what contents are padded to."""
 END: Final = bytes(2 * BLOCK)
 """What an archive ends with."""
+MAX_BYTES: Final = 4 << 30
+"""Largest package that a Keep is given, encrypted or not."""
 MAX_ENTRIES: Final = 1_000_000
 """Most entries of an archive (count)."""
 MAX_SIZE_BYTES: Final = 8**11 - 1

@@ -206,6 +206,8 @@ def _secrets(config: Config) -> Iterator[str]:
         yield "none in the environment"
     if config.steward is not None:
         yield f"asks the Steward at {_plain(config.steward)}"
+    elif config.secret_env:
+        yield "names no Steward: the deployer must, or a Keep does not run it"
     else:
         yield "names no Steward: the deployer does, or it gets no secrets and certifies itself"
 

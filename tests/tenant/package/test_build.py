@@ -186,6 +186,21 @@ def test_files_that_do_not_fit_their_limit_are_refused(tmp_path: Path) -> None:
     built(workload(place, config=f"[limits]\nfilesystem = {cost}\n"), tmp_path / "fits")
 
 
+def test_package_that_is_too_large_for_a_keep_is_refused(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with build(place, tmp_path / "out", RULES) as package:
+        size = package.size
+    monkeypatch.setattr(archive, "MAX_BYTES", size - 1)
+    assert refusal(place, tmp_path / "out").code == "limit-package"
+    monkeypatch.setattr(archive, "MAX_BYTES", size)
+    built(place, tmp_path / "plain")
+    with pytest.raises(LimitError):  # a header and a tag more
+        built(place, tmp_path / "encrypted", new_key())
+    monkeypatch.setattr(archive, "MAX_BYTES", size + HEADER_BYTES + 16)
+    built(place, tmp_path / "encrypted", new_key())
+
+
 def test_certificate_files_are_refused_because_a_package_has_no_host_directory(tmp_path: Path) -> None:
     config = '[[files]]\nkind = "connect"\nhost = "db"\nca = ["ca.pem"]\n'
     error = refusal(workload(tmp_path / "app", {"ca.pem": b"x"}, config=config), tmp_path / "out")

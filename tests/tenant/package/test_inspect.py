@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from enarx import archive
 from enarx.config import Config
 from enarx.tenant.package import inspect as inspection
 from enarx.tenant.package.inspect import Facts, inspect
@@ -79,6 +80,11 @@ def test_every_problem_is_told(tmp_path: Path) -> None:
     module = programs.assemble('(module (import "env" "f" (func)) (memory (export "memory") 2))')
     found = facts(tmp_path, ("Enarx.toml", config), ("main.wasm", module), ("files", None), ("files/a", b""))
     assert codes(found) == ["package-ca", "wasm-import", "wasm-entry", "limit-memory", "limit-filesystem"]
+
+
+def test_package_that_is_too_large_for_a_keep_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
+    assert codes(facts(tmp_path, ("main.wasm", HELLO))) == ["limit-package"]
 
 
 def test_module_that_is_too_large_to_read_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

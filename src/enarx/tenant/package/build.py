@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enarx import archive, envelope
-from enarx.envelope import DEFAULT_CHUNK_BYTES, SALT_BYTES
+from enarx.envelope import DEFAULT_CHUNK_BYTES, SALT_BYTES, Header
 from enarx.errors import EnarxError, UsageError
 from enarx.tenant.package.draft import Draft, draft
-from enarx.tenant.package.rules import KeepRules, module_facts, problems
+from enarx.tenant.package.rules import KeepRules, module_facts, problems, size_problems
 from enarx.tenant.package.seal import key_id, seal
 from enarx.tenant.package.source import Source, read_source
 
@@ -57,7 +57,7 @@ def build(
     """
     _check_outputs(place, (target, *apart))
     source = read_source(place)
-    check(source, rules)
+    check(source, rules, encrypted=key is not None, chunk_bytes=chunk_bytes)
     with draft(target) as one:
         pieces = source.pieces()
         if key is None:
@@ -69,10 +69,13 @@ def build(
             yield Built(one.digest, one.size, envelope.MEDIA_TYPE, key_id(key, salt), one)
 
 
-def check(source: Source, rules: KeepRules) -> None:
+def check(source: Source, rules: KeepRules, *, encrypted: bool = False, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> None:
     """Raise what keeps a Keep from running it: the first thing that is wrong, and the others in its message."""
     facts = module_facts(source.module, rules)
     found = problems(source.config, len(source.module), facts, source.entries(), rules)
+    found += size_problems(source.archive_bytes)
+    if encrypted and not found:
+        found += size_problems(Header(chunk_bytes, source.archive_bytes, bytes(32), bytes(32)).total_bytes)
     if len(found) > 1:
         raise joined(found)
     for one in found:

@@ -9,7 +9,7 @@ from enarx.archive import Entry
 from enarx.config import MAX_CONFIG_BYTES, Config, parse
 from enarx.errors import ConfigError, EnarxError, LimitError
 from enarx.tenant.package.reader import Package
-from enarx.tenant.package.rules import KeepRules, ModuleFacts, module_facts, problems
+from enarx.tenant.package.rules import KeepRules, ModuleFacts, module_facts, problems, size_problems
 from enarx.tenant.package.source import MAX_MODULE_BYTES
 
 
@@ -37,7 +37,7 @@ def inspect(package: Package, rules: KeepRules) -> Facts | None:
     """The facts of a package; None when it is encrypted and was opened without its key."""
     if package.entries is None:
         return None
-    found: list[EnarxError] = []
+    found = size_problems(package.size)
     config = _config(package, found)
     module = package.entry(archive.MODULE)
     size = module.size if module else 0  # there always is one: the archive's reader sees to that

@@ -51,12 +51,23 @@ def module_facts(module: bytes, rules: KeepRules) -> ModuleFacts:
 def problems(
     config: Config, module_bytes: int, facts: ModuleFacts | None, entries: Iterable[Entry], rules: KeepRules
 ) -> list[EnarxError]:
-    """Everything that keeps the workload from running; ``facts`` is None when the module is none."""
+    """Everything that keeps the workload from running; ``facts`` is None when the module is none.
+
+    How large the package is, `size_problems` judges.
+    """
     return [
         *_config_problems(config),
         *_module_problems(config.limits, module_bytes, facts),
         *_file_problems(config.limits, entries, rules),
     ]
+
+
+def size_problems(package_bytes: int) -> list[EnarxError]:
+    """What is wrong with the size of a package, as it is published."""
+    if package_bytes <= archive.MAX_BYTES:
+        return []
+    what = f"the package has {package_bytes} bytes, and a Keep takes {archive.MAX_BYTES} at most"
+    return [LimitError(what, code="limit-package", hint="give the workload fewer files")]
 
 
 def _config_problems(config: Config) -> Iterable[EnarxError]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Final
+from io import BufferedIOBase
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -56,18 +57,20 @@ def seal(
     header = Header(chunk_bytes, length, key_id(key, salt), salt)
     cipher = _content_cipher(key, header)
     yield header.encode()
-    index = 0
-    waiting = bytearray()
+    index = filled = 0
+    chunk = memoryview(bytearray(chunk_bytes))
     for piece in pieces:
-        waiting += piece
-        # A chunk goes when more than it is there: only then is it not the last.
-        while len(waiting) > chunk_bytes:
-            yield cipher.encrypt(nonce(index, False), memoryview(waiting)[:chunk_bytes], None)
-            del waiting[:chunk_bytes]
-            index += 1
-    if index * chunk_bytes + len(waiting) != length:
+        rest = memoryview(piece)
+        while rest:
+            if filled == chunk_bytes:  # and there is more: so this chunk is not the last
+                yield cipher.encrypt(nonce(index, False), chunk, None)
+                index, filled = index + 1, 0
+            count = min(len(rest), chunk_bytes - filled)
+            chunk[filled : filled + count] = rest[:count]
+            filled, rest = filled + count, rest[count:]
+    if index * chunk_bytes + filled != length:
         raise ValueError("the plaintext is not as long as it was said to be")
-    yield cipher.encrypt(nonce(index, True), waiting, None)
+    yield cipher.encrypt(nonce(index, True), chunk[:filled], None)
 
 
 class Opener:
@@ -85,7 +88,7 @@ class Opener:
         self.header = header
         self._cipher = _content_cipher(key, header)
 
-    def open(self, index: int, sealed: bytes) -> bytes:
+    def open(self, index: int, sealed: bytes | memoryview) -> bytes:
         """The plaintext of chunk ``index``; AuthenticityError (``package-sealed``) unless it is what was sealed."""
         try:
             return self._cipher.decrypt(nonce(index, self.header.is_final(index)), sealed, None)
@@ -97,7 +100,7 @@ class Opener:
             ) from None
 
 
-def unseal(file: BinaryIO, key: bytes) -> Iterator[bytes]:
+def unseal(file: BufferedIOBase, key: bytes) -> Iterator[bytes]:
     """The plaintext of an encrypted package, chunk by chunk, from a file that is at its beginning.
 
     AuthenticityError and MalformedError. **They can come late:** what was yielded is authentic as far as it goes, and
@@ -105,12 +108,13 @@ def unseal(file: BinaryIO, key: bytes) -> Iterator[bytes]:
     """
     opener = Opener(parse_header(file.read(HEADER_BYTES)), key)
     header = opener.header
+    buffer = memoryview(bytearray(header.chunk(0)[1]))
     for index in range(header.chunks):
-        size = header.chunk(index)[1]
-        sealed = file.read(size)
-        if len(sealed) < size:
-            header.check_total(header.chunk(index)[0] + len(sealed))
-        yield opener.open(index, sealed)
+        offset, size = header.chunk(index)
+        count = file.readinto(buffer[:size])
+        if count < size:
+            header.check_total(offset + count)
+        yield opener.open(index, buffer[:size])
     header.check_total(header.total_bytes + len(file.read(1)))
 
 
