@@ -100,8 +100,6 @@ def entries(archive: Archive) -> Iterator[Entry]:
             raise _bad("padding", f"the padding after {_shown(entry.path)} is not zero")
         yield entry
     order.finish()
-    if len(archive) < at + len(END):
-        raise _bad("truncated", "it does not end with two blocks of zeros")
     if len(archive) > at + len(END) or any(archive[at:]):
         raise _bad("trailing", f"there is something after the end of the archive at byte {at}")
 
