@@ -2,8 +2,8 @@
 
 A block fenced as ``console`` or ``sh`` is a sequence of commands (``console``: the lines after ``$ ``, the others are
 output). Each block runs in a directory of its own, prepared with what the text calls by name: ``app.wasm``, a program
-that prints a line, ``Enarx.toml`` with the three standard streams, ``data/``, a real report with its VCEK and a policy
-that accepts it, and the files of a launch.
+that prints a line, ``Enarx.toml`` with the three standard streams, ``app/``, both of these with files, to be packed,
+``data/``, a real report with its VCEK and a policy that accepts it, and the files of a launch.
 """
 
 from __future__ import annotations
@@ -104,9 +104,19 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "Enarx.toml").write_text(CONFIG)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "page.html").write_text("<p>from the host</p>\n")
+    write_workload(tmp_path / "app")
     write_evidence(tmp_path)
     write_launch_files(tmp_path)
     return tmp_path
+
+
+def write_workload(folder: Path) -> None:
+    import wasmtime
+
+    (folder / "files").mkdir(parents=True)
+    (folder / "main.wasm").write_bytes(wasmtime.wat2wasm(PROGRAM))
+    (folder / "Enarx.toml").write_text(CONFIG)
+    (folder / "files" / "page.html").write_text("<p>from the package</p>\n")
 
 
 def write_evidence(folder: Path) -> None:

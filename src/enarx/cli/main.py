@@ -27,9 +27,9 @@ class _Parser(argparse.ArgumentParser):
 COMMANDS: Final = {
     "run": "run a WebAssembly module in a Keep",
     "config": "work with Enarx.toml",
+    "package": "build, encrypt, sign and look at packages",
     "evidence": "look at evidence of a TEE, and verify it",
     "measure": "compute the launch measurement to expect",
-    "package": "sign and verify packages",
     "key": "make and use signing keys",
     "sign": "sign what a Keep is launched from",
     "steward": "run the service that attests Keeps and issues their certificates",

@@ -1,17 +1,18 @@
-"""``enarx package``: what a Keep runs, as files."""
+"""``enarx package``: build, encrypt, sign and look at packages. Each module of `MODES` adds its own modes."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Final
 
-from enarx.cli import packagesign
-
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+MODES: Final = ("packagebuild", "packageinspect", "packagesign", "packagesbom")
+"""Modules of ``enarx.cli`` with ``add_parsers(modes)``, which sets ``run`` for each mode that it adds."""
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    """Add ``package sign|verify``."""
-    parser = subparsers.add_parser("package", help="sign and verify packages")
-    packagesign.add_parsers(parser.add_subparsers(dest="mode", required=True, metavar="MODE"))
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``package`` with all its modes."""
+    parser = subparsers.add_parser("package", help="build, encrypt, sign and look at packages")
+    modes = parser.add_subparsers(dest="mode", required=True, metavar="MODE", prog=parser.prog)
+    for name in MODES:
+        import_module(f"enarx.cli.{name}").add_parsers(modes)

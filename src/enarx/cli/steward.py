@@ -234,42 +234,13 @@ def _revoke(args: argparse.Namespace) -> int:
 
 
 def _add_secret(args: argparse.Namespace) -> int:
-    from enarx.errors import ConfigError
     from enarx.tenant.policytables import SECRET_MAX_BYTES
-    from enarx.tenant.steward.files import read, read_policy, replace, write_new
+    from enarx.tenant.steward.files import read
+    from enarx.tenant.steward.secretfile import add_secret
 
     config = Path(_config(args))
-    policy = read_policy(config)
-    if any(one.name == args.name for one in policy.secrets):
-        raise ConfigError(
-            f"there is a secret {args.name}", code="secret-exists", hint="remove it from the policy first"
-        )
-    known = {one.name for one in policy.workloads}
-    if set(args.workload) - known or "/" in args.name or args.name.startswith("."):
-        raise ConfigError(
-            f"the secret's name, or a workload of {', '.join(args.workload)}, is not right",
-            code="secret-name",
-            hint=f"workloads of the policy: {', '.join(sorted(known)) or 'none'}",
-        )
     value = read(args.file, SECRET_MAX_BYTES) if args.file else sys.stdin.buffer.read(SECRET_MAX_BYTES + 1)
-    if not 1 <= len(value) <= SECRET_MAX_BYTES:
-        raise ConfigError("a secret has 1 to 65536 bytes", code="secret-size", hint="put larger things elsewhere")
-    folder = config.parent / "secrets"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    place = folder / args.name
-    write_new(place, value, 0o600)
-    workloads = ", ".join(f'"{one}"' for one in args.workload)
-    simulated = "simulated = true\n" if args.simulated else ""
-    table = f'\n[[secret]]\nname = "{args.name}"\nfile = "secrets/{args.name}"\nworkloads = [{workloads}]\n{simulated}'
-    candidate = config.with_name(f".{config.name}.new")
-    try:
-        replace(candidate, policy.text.encode() + table.encode(), 0o600)
-        read_policy(candidate)
-        candidate.replace(config)
-    except ConfigError:
-        place.unlink()
-        candidate.unlink(missing_ok=True)
-        raise
+    add_secret(config, args.name, value, args.workload, simulated=args.simulated)
     print(f"{config}: {args.name} is released to {', '.join(args.workload)}; reload the service with SIGHUP")
     return 0
 

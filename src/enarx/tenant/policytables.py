@@ -35,6 +35,11 @@ _SGX_LISTS: Final[Mapping[str, frozenset[str] | None]] = {
 _SGX_NUMBERS: Final = ("enclave_security_version", "enclave_product_id")
 
 
+def is_name(text: str) -> bool:
+    """Whether ``text`` can be the name of a workload or a secret."""
+    return _NAME.fullmatch(text) is not None
+
+
 class Tables:
     """Reads typed values out of a document; every error says where in the file it is."""
 
@@ -80,7 +85,7 @@ class Tables:
     def name(self, path: Path, value: Any) -> str:
         """A name that is safe as a path segment."""
         text = self.text(path, value)
-        if not _NAME.fullmatch(text):
+        if not is_name(text):
             hint = "letters, digits, dot, underscore and hyphen, at most 63, a letter or digit first"
             raise self.document.error(path, "policy-value", f"{show(text)} is not a name", hint)
         return text

@@ -21,7 +21,7 @@ from enarx.keep.wasi.abi import MAX_NAME, Errno, Filetype, Oflags, WasiError
 from enarx.keep.wasi.context import Context
 from enarx.keep.wasi.descriptor import DescriptorTable, Null
 from enarx.keep.wasi.openfile import preopen
-from enarx.keep.wasi.tree import MAX_LINKS, NODE_COST, FileSystem
+from enarx.keep.wasi.tree import MAX_LINKS, NODE_COST, FileSystem, entry_cost
 from tests.keep.wasi.guest import Guest, binder_named, fails
 
 LIMIT = 10_000
@@ -30,6 +30,12 @@ LIMIT = 10_000
 @pytest.fixture
 def small() -> FileSystem:
     return FileSystem(LIMIT, itertools.count().__next__)
+
+
+def test_what_an_entry_will_cost_is_known_beforehand(small: FileSystem) -> None:
+    small.create_directory(small.root, "é")
+    small.create_file(small.root, "file", b"12345")
+    assert small.used == entry_cost("é", 0) + entry_cost("file", 5)
 
 
 def test_every_node_name_and_byte_is_counted_and_given_back(small: FileSystem) -> None:
