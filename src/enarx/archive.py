@@ -121,6 +121,11 @@ def header(path: str, size: int, *, directory: bool = False) -> bytes:
     return bytes(block)
 
 
+def has_magic(head: bytes) -> bool:
+    """Whether ``head`` is the first block of a ustar archive as packages are."""
+    return head[_MAGIC] == _USTAR
+
+
 def padding(size: int) -> bytes:
     """What follows a content of ``size`` bytes."""
     return bytes(-size % BLOCK)
@@ -153,7 +158,7 @@ def _split(path: str, directory: bool) -> tuple[bytes, bytes]:
 
 
 def _entry(block: bytes, at: int) -> Entry:
-    if block[_MAGIC] != _USTAR:
+    if not has_magic(block):
         raise _no_header(at)
     name, prefix = block[_NAME].rstrip(b"\0"), block[_PREFIX].rstrip(b"\0")
     try:

@@ -17,9 +17,11 @@ import pytest
 
 from enarx.cli.main import main
 from enarx.cli.packagesign import READ_BYTES
+from enarx.mediatype import PACKAGE as PACKAGE_TYPE
+from enarx.mediatype import WASM as MODULE_TYPE
 from enarx.tenant.signature import dsse
 from enarx.tenant.signature.keys import parse_private, parse_public
-from enarx.tenant.signature.statement import MODULE_TYPE, PACKAGE_TYPE, PAYLOAD_TYPE, parse
+from enarx.tenant.signature.statement import PAYLOAD_TYPE, parse
 from tests.cli.command import error_code
 from tests.tenant.signature.sigstore_forge import ISSUER, WORKFLOW, forge
 

@@ -6,9 +6,10 @@ import functools
 import json
 
 from enarx.manifest import Workload
+from enarx.mediatype import WASM as MODULE_TYPE
 from enarx.tenant.signature.dsse import Envelope, Signature, pae
 from enarx.tenant.signature.keys import Algorithm, PrivateKey, create
-from enarx.tenant.signature.statement import MODULE_TYPE, PAYLOAD_TYPE, Statement
+from enarx.tenant.signature.statement import PAYLOAD_TYPE, Statement
 from tests.tenant.keeps import Keep, manifest
 from tests.tenant.signature.sigstore_forge import ISSUER, WORKFLOW, forge
 

@@ -194,7 +194,7 @@ def _look_at(path: str) -> tuple[str, str | None]:
     import os
     import stat
 
-    from enarx.tenant.signature.statement import SNIFFED_BYTES, media_type_of
+    from enarx.mediatype import HEAD_BYTES, media_type_of
 
     digest = hashlib.sha256()
     try:
@@ -202,7 +202,7 @@ def _look_at(path: str) -> tuple[str, str | None]:
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ValueError("it is not a file")
-            head = file.read(SNIFFED_BYTES)
+            head = file.read(HEAD_BYTES)
             digest.update(head)
             while piece := file.read(READ_BYTES):
                 digest.update(piece)

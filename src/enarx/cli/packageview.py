@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from enarx import archive
 from enarx.config import ConnectFile, ListenFile, NullFile, Protocol, StdioFile
+from enarx.mediatype import WASM
 from enarx.toml_document import show
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 FORMAT: Final = "enarx-package/1"
 SHOWN_FILES: Final = 20
 """Files that are listed for a person; a machine is told all."""
-_MODULE_TYPE: Final = "application/wasm"
 _NOTHING: Final = "nothing"
 
 
@@ -94,7 +94,7 @@ def text(name: str, package: Package, facts: Facts | None) -> str:
 
 
 def _what(package: Package, facts: Facts | None) -> Iterator[str]:
-    if package.media_type == _MODULE_TYPE:
+    if package.media_type == WASM:
         yield "a WebAssembly module alone, without Enarx.toml: not a package, and a Keep runs it all the same"
     else:
         yield f"a package{' that is encrypted' if package.header else ', not encrypted: whoever has it can read it'}"

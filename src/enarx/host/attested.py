@@ -14,11 +14,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from enarx import archive, envelope
-from enarx.envelope import is_encrypted
 from enarx.errors import HostError, UsageError
 from enarx.host.launch import Package
 from enarx.manifest import Allow, Manifest, ManifestFile, StewardPin, Workload, digest_of, endpoint
+from enarx.mediatype import HEAD_BYTES, PACKAGE, media_type_of
 
 if TYPE_CHECKING:
     from enarx.simulator.misbehave import Misbehave
@@ -58,7 +57,7 @@ def manifest_of(package: Package, steward: StewardPin | None, allow: Allow | Non
         elif kind == "module":
             workload = Workload(digest_of(data))
         elif kind == "package":
-            workload = Workload(digest_of(data), envelope.MEDIA_TYPE if is_encrypted(data) else archive.MEDIA_TYPE)
+            workload = Workload(digest_of(data), media_type_of(bytes(data[:HEAD_BYTES])) or PACKAGE)
         elif kind == "signature":
             continue  # proves itself to the Steward
         elif kind == "ca":

@@ -21,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx.errors import AuthenticityError, ConfigError
+from enarx.mediatype import WASM as MODULE_TYPE
 from enarx.tenant.signature.bundle import Identity, Sigstore
 from enarx.tenant.signature.signers import Presented
-from enarx.tenant.signature.statement import MODULE_TYPE, PAYLOAD_TYPE, Statement
+from enarx.tenant.signature.statement import PAYLOAD_TYPE, Statement
 from tests.tenant.signature.sigstore_forge import ISSUER, LIFETIME, NOW, WORKFLOW, b64, forge
 
 HEX = "ab" * 32

@@ -8,11 +8,13 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enarx.mediatype import PACKAGE as PACKAGE_TYPE
+from enarx.mediatype import WASM as MODULE_TYPE
 from enarx.tenant.signature import dsse
 from enarx.tenant.signature.dsse import Envelope, Signature, pae
 from enarx.tenant.signature.keys import Algorithm, PrivateKey, PublicKey, create
 from enarx.tenant.signature.signers import ATTEMPTS_MAX, OBJECT_MAX_BYTES, Presented, Signers, Verdict
-from enarx.tenant.signature.statement import MODULE_TYPE, PACKAGE_TYPE, PAYLOAD_TYPE, Statement
+from enarx.tenant.signature.statement import PAYLOAD_TYPE, Statement
 
 PACKAGE = Statement("sha256:" + "ab" * 32, PACKAGE_TYPE)
 OTHER = Statement("sha256:" + "cd" * 32, PACKAGE_TYPE)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 
 import pytest
 import rfc8785
@@ -13,14 +11,9 @@ from hypothesis import strategies as st
 
 from enarx.errors import MalformedError
 from enarx.manifest import Manifest, Workload
-from enarx.tenant.signature.statement import (
-    ENCRYPTED_TYPE,
-    MODULE_TYPE,
-    PACKAGE_TYPE,
-    Statement,
-    media_type_of,
-    parse,
-)
+from enarx.mediatype import PACKAGE as PACKAGE_TYPE
+from enarx.mediatype import WASM as MODULE_TYPE
+from enarx.tenant.signature.statement import Statement, parse
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -66,23 +59,3 @@ def test_a_statement_holds_what_a_manifest_can(digest: str, kind: str) -> None:
         else:
             statement = Statement(one.digest, one.media_type)
             assert parse(statement.encode()) == statement
-
-
-def test_the_kinds_of_bytes_are_told_apart() -> None:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        tar.addfile(tarfile.TarInfo("main.wasm"), io.BytesIO())
-    assert media_type_of(archive.getvalue()[:512]) == PACKAGE_TYPE
-    assert media_type_of(b"\0asm\1\0\0\0") == MODULE_TYPE
-    assert media_type_of(b"ENARXPKG" + bytes(88)) == ENCRYPTED_TYPE
-    for other in (b"", b"\0", bytes(512), b"PK\3\4", archive.getvalue()[:262], b"\0as"):
-        assert media_type_of(other) is None
-
-
-@given(st.binary(max_size=512))
-def test_no_bytes_are_of_two_kinds(head: bytes) -> None:
-    kinds = [b"\0asm", b"ENARXPKG"]
-    for magic in kinds:
-        assert media_type_of((magic + head)[:257] + b"ustar\0") != PACKAGE_TYPE or magic != b"\0asm"
-    assert media_type_of(b"\0asm" + head) == MODULE_TYPE
-    assert media_type_of(b"ENARXPKG" + head) == ENCRYPTED_TYPE

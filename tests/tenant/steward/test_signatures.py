@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from enarx.manifest import ManifestFile
+from enarx.mediatype import ENCRYPTED as ENCRYPTED_TYPE
+from enarx.mediatype import PACKAGE as PACKAGE_TYPE
+from enarx.mediatype import WASM as MODULE_TYPE
 from enarx.tenant.policy import parse_policy
 from enarx.tenant.signature.signers import OBJECT_MAX_BYTES, OBJECTS_MAX
-from enarx.tenant.signature.statement import ENCRYPTED_TYPE, MODULE_TYPE, PACKAGE_TYPE
 from enarx.tenant.steward.decide import decide, make_judge
 from enarx.tenant.steward.decision import Decision
 from tests.tenant.keeps import NOW, WEB, Keep, authority, manifest, policy_text

@@ -16,11 +16,10 @@ from enarx import archive, envelope
 from enarx.archive import Archive, Entry
 from enarx.envelope import Header
 from enarx.errors import UsageError
+from enarx.mediatype import WASM, media_type_of
 from enarx.tenant.package.seal import Opener, unseal
 
-WASM: Final = "application/wasm"
 PIECE_BYTES: Final = 1 << 20
-_WASM_MAGIC: Final = b"\0asm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def _read(file: BufferedReader, view: _FileView, key: bytes | None) -> Package:
                 code="package-not-encrypted",
                 hint="leave the key out",
             )
-        if head.startswith(_WASM_MAGIC):
+        if media_type_of(head) == WASM:
             module = Entry(archive.MODULE, directory=False, offset=0, size=size)
             return Package(size, name, WASM, None, (module,), view)
         return Package(size, name, archive.MEDIA_TYPE, None, tuple(archive.entries(view)), view)

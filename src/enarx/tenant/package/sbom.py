@@ -13,10 +13,11 @@ from typing import Any, Final
 import enarx
 from enarx import archive
 from enarx.archive import Entry
+from enarx.mediatype import WASM
 from enarx.tenant.package import components
 from enarx.tenant.package.components import Component
 from enarx.tenant.package.producers import producers
-from enarx.tenant.package.reader import WASM, Package
+from enarx.tenant.package.reader import Package
 from enarx.tenant.package.source import MAX_MODULE_BYTES
 
 SCHEMA: Final = "http://cyclonedx.org/schema/bom-1.6.schema.json"

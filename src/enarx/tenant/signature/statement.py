@@ -18,11 +18,6 @@ from enarx.errors import MalformedError
 from enarx.tenant.signature import strictjson
 
 PAYLOAD_TYPE: Final = "application/vnd.enarx.package-signature.v1+json"
-MODULE_TYPE: Final = "application/wasm"
-PACKAGE_TYPE: Final = "application/vnd.enarx.package.v1+tar"
-ENCRYPTED_TYPE: Final = "application/vnd.enarx.package.v1.encrypted"
-SNIFFED_BYTES: Final = 512
-"""How much of a file ``media_type_of`` looks at (bytes): one block of an archive."""
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _RESTRICTED_NAME: Final = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}"  # RFC 6838 4.2
@@ -62,18 +57,6 @@ def parse(payload: bytes) -> Statement:
     if found.encode() != payload:
         raise _bad("it is not in the canonical encoding of RFC 8785")
     return found
-
-
-def media_type_of(head: bytes) -> str | None:
-    """The media type of a file by its first ``SNIFFED_BYTES``; None for what a Keep does not run.
-
-    The three kinds begin differently, so that no bytes are of two of them.
-    """
-    if head.startswith(b"\0asm"):
-        return MODULE_TYPE
-    if head.startswith(b"ENARXPKG"):
-        return ENCRYPTED_TYPE
-    return PACKAGE_TYPE if head[257:263] == b"ustar\0" and head[:1] not in (b"\0", b"") else None
 
 
 def _bad(what: str) -> MalformedError:
