@@ -6,6 +6,8 @@ import argparse
 import importlib.util
 import json
 import re
+import stat
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,8 +23,8 @@ INPUT_MAX_BYTES = 256 * 1024 * 1024
 
 _HIDDEN = frozenset(("expect", "expect_basis", "reason", "checked", "note"))
 _HIDDEN_FIELD = "expected_"
-_UNUSABLE = ("case-", "file-")
-"""Codes of errors that say something about the index and not about the evidence."""
+_UNUSABLE = ("case-", "file-", "vmm-type", "vcpu-type")
+"""Beginnings of codes of errors that say something about the index or about us, and not about the evidence."""
 _TECHNOLOGY = re.compile(r"[a-z][a-z0-9_]*")
 _NOT_COMPARED = frozenset(("disputed", "partial", "info"))
 
@@ -33,22 +35,22 @@ def run(args: argparse.Namespace) -> int:
     """Run the cases of ``args.index``; 1 when ``--compare`` finds a difference, else 0."""
     path = Path(args.index)
     document = _read_index(path)
-    files = {str(one.get("path", "")): one for one in document.get("file", [])}
+    files = {str(one.get("path", "")): one for one in _tables(document, "file")}
     load = _loader(path.parent)
     compared = different = 0
-    for case in document.get("case", []):
+    for case in _tables(document, "case"):
         if args.tee and case.get("tee") != args.tee:
             continue
-        result = judge(case, load, files)
+        result = _judge_whatever_happens(case, load, files)
         line: dict[str, object] = {
-            "case": case.get("name", ""),
+            "case": str(case.get("name", "")),
             "verdict": result.verdict,
             "reason": result.reason,
             "fields": dict(result.fields),
         }
         if args.compare:
             difference = compare(case, result)
-            line["expect"] = case.get("expect", "")
+            line["expect"] = str(case.get("expect", ""))
             line["match"] = difference == ""
             line["difference"] = difference
             compared += 1
@@ -59,6 +61,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if different else 0
 
 
+def _judge_whatever_happens(case: Mapping[str, Any], load: Load, files: Index) -> CaseResult:
+    """Judge one case; a fault of ours in one of them must not keep the others from being judged."""
+    try:
+        return judge(case, load, files)
+    except Exception as fault:  # noqa: BLE001
+        print(f"fault in case {case.get('name', '')}: {type(fault).__name__}: {fault}", file=sys.stderr)
+        return CaseResult(UNSUPPORTED, "internal-fault")
+
+
 def judge(case: Mapping[str, Any], load: Load, files: Index) -> CaseResult:
     """Judge one case without its answer. A refusal of any kind is a result; anything else is a fault and is raised."""
     technology = str(case.get("tee", ""))
@@ -66,8 +77,10 @@ def judge(case: Mapping[str, Any], load: Load, files: Index) -> CaseResult:
     if runner is None:
         return CaseResult(UNSUPPORTED, f"technology {technology!r} is not supported")
     question = {key: value for key, value in case.items() if key not in _HIDDEN}
-    if isinstance(question.get("fields"), dict):
-        question["fields"] = {k: v for k, v in question["fields"].items() if not k.startswith(_HIDDEN_FIELD)}
+    stated = question.setdefault("fields", {})
+    if not isinstance(stated, dict):
+        return CaseResult(UNSUPPORTED, "case-fields")
+    question["fields"] = {key: value for key, value in stated.items() if not key.startswith(_HIDDEN_FIELD)}
     try:
         return runner(question, load, files)
     except EnarxError as error:
@@ -88,11 +101,17 @@ def compare(case: Mapping[str, Any], result: CaseResult) -> str:
         return f"verdict {result.verdict} {result.reason}".strip()
     if kind == FAIL and reason and reason != result.reason:
         return f"reason {result.reason}"
-    stated = case.get("fields", {})
-    for name, value in result.fields.items():
-        answer = stated.get(name, stated.get(f"{_HIDDEN_FIELD}{name}"))
-        if answer is not None and kind == OK and answer != value:
-            return f"field {name}"
+    return _different_field(case.get("fields", {}), result.fields) if kind == OK else ""
+
+
+def _different_field(stated: object, seen: Mapping[str, object]) -> str:
+    """The first of the fields that differs; an ``expected_*`` must be among those seen, others may be inputs."""
+    if not isinstance(stated, Mapping):
+        return "fields"
+    for name, answer in stated.items():
+        answered = name.removeprefix(_HIDDEN_FIELD)
+        if (answered in seen or answered != name) and seen.get(answered) != answer:
+            return f"field {answered}"
     return ""
 
 
@@ -119,21 +138,29 @@ def _read_index(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not TOML: {error}", code="index-syntax", hint="mend the index") from error
 
 
+def _tables(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = document.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise UsageError(f"{name} is not a list of tables", code="index-syntax", hint=f"write [[{name}]]")
+    return found
+
+
 def _loader(folder: Path) -> Load:
     root = folder.resolve()
 
     def load(name: str) -> bytes:
-        path = (root / name).resolve()
-        if not path.is_relative_to(root):
-            raise UsageError(f"{name!r} leaves the index's folder", code="case-inputs", hint="mend the index")
         try:
-            if path.stat().st_size > INPUT_MAX_BYTES:
-                raise UsageError(f"{name} has more than {INPUT_MAX_BYTES} bytes", code="too-long", hint="check it")
+            path = (root / name).resolve()
+            if not path.is_relative_to(root):
+                raise UsageError(f"{name!r} leaves the index's folder", code="case-inputs", hint="mend the index")
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size > INPUT_MAX_BYTES:
+                raise UsageError(
+                    f"{name!r} is no file of at most {INPUT_MAX_BYTES} bytes", code="file-unusable", hint="check it"
+                )
             return path.read_bytes()
-        except OSError as error:
-            raise UsageError(
-                f"cannot read {name}: {error.strerror}", code="file-unreadable", hint="mend the index"
-            ) from error
+        except (OSError, ValueError, RuntimeError) as error:  # a path with a NUL, or links in a circle
+            raise UsageError(f"cannot read {name!r}: {error}", code="file-unreadable", hint="mend the index") from error
 
     return load
 

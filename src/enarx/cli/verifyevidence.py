@@ -169,11 +169,11 @@ def _time(text: str | None) -> datetime:
         return datetime.now(UTC)
     try:
         stated = datetime.fromisoformat(text)
-    except ValueError as error:
+        return stated.astimezone(UTC) if stated.tzinfo else stated.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:  # UTC of the calendar's first and last hours may lie outside of it
         raise UsageError(
             f"--at {text!r} is not an ISO 8601 time", code="usage-time", hint="write 2025-01-09T22:14:21Z"
         ) from error
-    return stated if stated.tzinfo else stated.replace(tzinfo=UTC)
 
 
 def _collateral(args: argparse.Namespace) -> Collateral:

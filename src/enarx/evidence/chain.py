@@ -66,8 +66,11 @@ def seconds(now: datetime) -> int:
 
 
 def moment(at: int) -> str:
-    """Seconds since 1970 as people write them: ``2025-01-09T22:14:21Z``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Seconds since 1970 as people write them: ``2025-01-09T22:14:21Z``; as the number outside of the calendar."""
+    try:
+        return f"{datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()}Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{at} seconds after 1970-01-01"
 
 
 def check_validity(name: str, not_before: int, not_after: int, at: int) -> None:
@@ -157,8 +160,8 @@ def authority(certificate: Certificate, scheme: Scheme) -> Authority:
     )
 
 
-def check_crl(crl: RevocationList, issuer: Authority, at: int, verifier: Verifier) -> None:
-    """Raise unless the revocation list is the issuer's, carries its signature and is current at ``at``."""
+def check_crl(crl: RevocationList, issuer: Authority, verifier: Verifier) -> None:
+    """Raise unless the revocation list is the issuer's and carries its signature."""
     if crl.issuer != issuer.subject or not issuer.signs_crls:
         raise AuthenticityError(
             f"{issuer.name} does not issue this revocation list", code="untrusted-chain", hint="give the issuer's own"
@@ -169,15 +172,20 @@ def check_crl(crl: RevocationList, issuer: Authority, at: int, verifier: Verifie
             code="bad-collateral-signature",
             hint="fetch the list again from the vendor",
         )
+
+
+def check_crl_current(crl: RevocationList, at: int) -> None:
+    """Raise unless the revocation list is current at ``at``: what it does not name may be revoked since."""
+    name = common_name(crl.issuer)
     if at < crl.this_update:
         raise CollateralError(
-            f"the revocation list of {issuer.name} is of {moment(crl.this_update)}, after {moment(at)}",
+            f"the revocation list of {name} is of {moment(crl.this_update)}, after {moment(at)}",
             code="collateral-not-yet-valid",
             hint="check the clock, or the time given with --at",
         )
     if at >= crl.next_update:
         raise CollateralError(
-            f"the revocation list of {issuer.name} was due for renewal at {moment(crl.next_update)}",
+            f"the revocation list of {name} was due for renewal at {moment(crl.next_update)}",
             code="collateral-expired",
             hint="fetch the current list from the vendor",
         )

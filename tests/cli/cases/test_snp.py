@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from enarx.cli.cases import CaseResult, dstack, snp
 from enarx.errors import EnarxError, EvidenceError, MalformedError
-from enarx.evidence.snp import certtable, idblock
+from enarx.evidence.snp import certtable
 from enarx.evidence.snp.authenticate import authenticate
 from enarx.evidence.snp.endorsement import OID_HARDWARE_ID
 from enarx.evidence.snp.product import Product
 from enarx.evidence.snp.roots import amd_name
 from enarx.evidence.snp.trust import Trust
-from tests.evidence.snp.forge import NOW, Machine, Vendor, ec_key
+from tests.cli.cases.launch_document import launch_document
+from tests.evidence.snp.forge import NOW, Machine, Vendor
 
 
 @pytest.fixture
@@ -120,6 +121,8 @@ def test_refused_certificates_keep_their_fields_and_the_reason(
         assert (result.verdict, result.reason) == ("fail", reason)
         assert result.fields["not_before"] == result.fields["nb"] == "2020-01-01T00:00:00Z"
         assert str(result.fields["iss"]).endswith("OU=Engineering")
+    refused = judge(Machine(impostor).certificate, vendor.ask + vendor.ark).fields
+    assert (refused["product"], refused["snp"], refused["hwid"]) == ("Milan-B0", 24, machine.hardware_id.hex())
 
 
 def test_certificate_in_the_place_of_an_endorsement_is_refused(
@@ -134,62 +137,6 @@ def test_certificate_in_the_place_of_an_endorsement_is_refused(
 def test_two_reports_are_not_one_case(machine: Machine, judge: Callable[..., CaseResult]) -> None:
     with pytest.raises(MalformedError):
         judge(machine.report_bytes(), machine.report_bytes())
-
-
-def test_public_keys_get_the_digests_that_firmware_reports(judge: Callable[..., CaseResult]) -> None:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    keys = [ec_key(name).public_key() for name in ("id", "author")]
-    files = [key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in keys]
-    block = idblock.IdBlock(b"\1" * 48, bytes(16), bytes(16), 1, 0x30000).to_bytes()
-    result = judge(*files, fields={"id_block_b64": base64.b64encode(block).decode()})
-    assert result.fields["id_key_digest"] == idblock.key_digest(keys[0]).hex()
-    assert result.fields["author_key_digest"] == idblock.key_digest(keys[1]).hex()
-    assert result.fields["launch_digest"] == "01" * 48
-    for broken in (b"-----BEGIN PUBLIC KEY-----", files[0]):
-        with pytest.raises(MalformedError):
-            judge(broken, fields={"id_block_b64": "!"})
-
-
-def cbor(value: object) -> bytes:
-    def head(kind: int, size: int) -> bytes:
-        return bytes((kind << 5 | 26,)) + size.to_bytes(4, "big")
-
-    if isinstance(value, int):
-        return head(0, value)
-    if isinstance(value, bytes):
-        return head(2, len(value)) + value
-    if isinstance(value, str):
-        return head(3, len(value)) + value.encode()
-    if isinstance(value, list):
-        return head(4, len(value)) + b"".join(map(cbor, value))
-    assert isinstance(value, dict)
-    return head(5, len(value)) + b"".join(cbor(part) for pair in value.items() for part in pair)
-
-
-def launch_document(**changes: object) -> bytes:
-    measured = {
-        "cmdline": "console=ttyS0",
-        "ovmf_hash": b"\2" * 48,
-        "kernel_hash": b"\3" * 32,
-        "initrd_hash": b"\4" * 32,
-        "hashes_table_gpa": 0x810C00,
-        "reset_eip": 0x80B004,
-        "ovmf_sections": [
-            {"gpa": 0x800000, "size": 0x9000, "type": 1},
-            {"gpa": 0x80D000, "size": 0x1000, "type": 2},
-            {"gpa": 0x80E000, "size": 0x1000, "type": 3},
-            {"gpa": 0x810000, "size": 0x1000, "type": 16},
-        ],
-    } | changes
-    stated = {
-        "measurement": base64.b64encode(cbor(measured)).decode(),
-        "vcpus": 2,
-        "vcpu_type": "EPYC-v4",
-        "guest_features": 1,
-    }
-    config = json.dumps({"before": {}, "sev_snp_measurement": json.dumps(stated), "mr_config": '{"version":3}'})
-    return json.dumps({"attestation": (b"\0{framing" + config.encode() + b"}\xff").hex()}).encode()
 
 
 def test_described_launch_is_measured_and_compared_with_the_report(

@@ -10,10 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from enarx.cli.cases import FAIL, OK, UNSUPPORTED, Case, CaseResult, Index, Load, dstack, inputs, verify_time
+from enarx.cli.cases import (
+    FAIL,
+    OK,
+    UNSUPPORTED,
+    Case,
+    CaseResult,
+    Index,
+    Load,
+    dstack,
+    idblock,
+    inputs,
+    verify_time,
+)
+from enarx.cli.showevidence import is_crl
 from enarx.cli.snpview import endorsement_fields, report_fields
 from enarx.errors import CollateralError, EnarxError, MalformedError
-from enarx.evidence import der
 from enarx.evidence.bundle import split_certificates, unwrap_pem
 from enarx.evidence.certificate import parse_certificate
 from enarx.evidence.chain import moment, seconds
@@ -22,7 +34,7 @@ from enarx.evidence.snp import certtable
 from enarx.evidence.snp.abi import SIGNED_BY_VLEK
 from enarx.evidence.snp.appraise import appraise
 from enarx.evidence.snp.authenticate import authenticate
-from enarx.evidence.snp.endorsement import Kind
+from enarx.evidence.snp.endorsement import Kind, read_endorsement
 from enarx.evidence.snp.keychain import verify_chain, verify_intermediate
 from enarx.evidence.snp.policy import GuestPolicyRules, Policy
 from enarx.evidence.snp.report import Report, parse
@@ -61,10 +73,10 @@ def run(case: Case, load: Load, index: Index) -> CaseResult:
     now = verify_time(case, datetime.now(UTC))
     if sorted_inputs.documents:
         return _document(sorted_inputs)
+    if sorted_inputs.keys:
+        return idblock.judge(case, sorted_inputs.keys, sorted_inputs.reports)
     if sorted_inputs.reports:
         return _report(str(case.get("name", "")), sorted_inputs, now)
-    if sorted_inputs.keys:
-        return _keys(case, sorted_inputs)
     return _certificates(sorted_inputs, now)
 
 
@@ -88,7 +100,7 @@ def _sort(data: bytes, into: _Inputs) -> None:
 
 
 def _sort_der(data: bytes, into: _Inputs) -> None:
-    if data[:1] == b"\x30" and _is_crl(data):
+    if is_crl(data):
         into.crls.append(data)
         return
     found = split_certificates(data)
@@ -101,13 +113,6 @@ def _sort_der(data: bytes, into: _Inputs) -> None:
             into.bare.append(encoded)
         else:
             into.chain.append(encoded)
-
-
-def _is_crl(data: bytes) -> bool:
-    """A tbsCertList begins with its version number; a tbsCertificate with a context tag."""
-    outer = der.element(data, 0, len(data))
-    tbs = der.element(data, outer.start, outer.stop)
-    return tbs.tag == der.SEQUENCE and der.element(data, tbs.start, tbs.stop).tag == der.INTEGER
 
 
 def _report(name: str, given: _Inputs, now: datetime) -> CaseResult:
@@ -145,8 +150,7 @@ def _certificates(given: _Inputs, now: datetime) -> CaseResult:
     chain = (*given.bare, *given.chain) if given.endorsements else tuple(given.chain)
     try:
         if given.endorsements:
-            collateral = Collateral(subjects[0], chain, tuple(given.crls))
-            fields |= endorsement_fields(verify_chain(collateral, at, AMD).endorsement)
+            verify_chain(Collateral(subjects[0], chain, tuple(given.crls)), at, AMD)
         else:
             for encoded in subjects:
                 made, root = verify_intermediate(encoded, given.crls, at, AMD, chain=chain)
@@ -160,7 +164,12 @@ def _certificate_fields(encoded: bytes) -> dict[str, object]:
     """What any certificate says, under the index's names: it calls the two ends of validity by long and short ones."""
     certificate = parse_certificate(encoded)
     not_before, not_after = moment(certificate.not_before), moment(certificate.not_after)
+    try:
+        platform = endorsement_fields(read_endorsement(certificate))
+    except EnarxError:  # not a VCEK or VLEK, or one that is refused for what it lacks
+        platform = {}
     return {
+        **platform,
         "not_before": not_before,
         "not_after": not_after,
         "nb": not_before,
@@ -174,47 +183,6 @@ def _certificate_fields(encoded: bytes) -> dict[str, object]:
 def _self_issued(encoded: bytes) -> bool:
     certificate = parse_certificate(encoded)
     return certificate.issuer == certificate.subject
-
-
-def _keys(case: Case, given: _Inputs) -> CaseResult:
-    """Public keys: the digests that firmware reports for them; the ID key comes first, then the author key."""
-    from base64 import b64encode
-
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    from enarx.evidence.snp import idblock
-
-    fields: dict[str, object] = {}
-    for name, pem in zip(("id_key_digest", "author_key_digest"), given.keys, strict=False):
-        try:
-            key = load_pem_public_key(pem)
-        except ValueError as error:
-            raise MalformedError("not a public key", code="malformed", hint="expected PEM") from error
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise MalformedError("not an EC key", code="unsupported-algorithm", hint="expected P-384")
-        digest = idblock.key_digest(key)
-        fields[name] = digest.hex()
-        fields[f"{name}_b64"] = b64encode(digest).decode()
-    fields |= _id_block(case)
-    return CaseResult(OK, fields=fields)
-
-
-def _id_block(case: Case) -> dict[str, object]:
-    """An ID block that the case keeps is read and written again; its launch digest is one of the fields."""
-    from base64 import b64decode, b64encode
-    from binascii import Error as Base64Error
-
-    from enarx.evidence.snp import idblock
-
-    stated = case.get("fields", {}).get("id_block_b64")
-    if stated is None:
-        return {}
-    try:
-        block = idblock.IdBlock.from_bytes(b64decode(str(stated), validate=True))
-    except Base64Error as error:
-        raise MalformedError("the ID block is not base64", code="malformed", hint="mend the index") from error
-    return {"launch_digest": block.launch_digest.hex(), "id_block_b64": b64encode(block.to_bytes()).decode()}
 
 
 def _document(given: _Inputs) -> CaseResult:

@@ -21,6 +21,7 @@ from enarx.evidence.chain import (
     Authority,
     authority,
     check_crl,
+    check_crl_current,
     check_extensions,
     check_issued,
     check_validity,
@@ -78,7 +79,7 @@ def verify_intermediate(
     if given and all(other is not root for _, other in given):
         raise _untrusted(f"{made.name} was issued by {root.ark.name}, and the chain that was given is of another root")
     _check_times((root.ark, made), at)
-    lists = _applicable(crls, (root.ark, made), at, trust.verifier)
+    lists = _applicable(crls, (root.ark, made), trust.verifier)
     _check_revocation(made, None, root, lists, at)
     return made, root
 
@@ -113,7 +114,7 @@ def _verify(collateral: Collateral, at: int, trust: Trust, require_crl: bool, tr
     check_validity(name, certificate.not_before, certificate.not_after, at)
     endorsement = read_endorsement(certificate)
     _check_role(endorsement, issuer, root)
-    used = _applicable(collateral.crls, (root.ark, issuer), at, trust.verifier)
+    used = _applicable(collateral.crls, (root.ark, issuer), trust.verifier)
     _check_revocation(issuer, certificate, root, used, at)
     covered = any(crl.issuer == root.ark.subject for crl in used)
     if require_crl and not covered:
@@ -250,16 +251,14 @@ def _check_role(endorsement: Endorsement, issuer: Authority, root: Root) -> None
         )
 
 
-def _applicable(
-    crls: Iterable[bytes], signers: tuple[Authority, ...], at: int, verifier: Verifier
-) -> list[RevocationList]:
-    """Of the given lists those that the chain's authorities issued, verified and current; others are passed over."""
+def _applicable(crls: Iterable[bytes], signers: tuple[Authority, ...], verifier: Verifier) -> list[RevocationList]:
+    """Of the given lists those that the chain's authorities issued, verified; others are passed over."""
     used: list[RevocationList] = []
     for encoded in crls:
         crl = parse_crl(encoded)
         for signer in signers:
             if crl.issuer == signer.subject:
-                check_crl(crl, signer, at, verifier)
+                check_crl(crl, signer, verifier)
                 used.append(crl)
                 break
     return used
@@ -268,20 +267,24 @@ def _applicable(
 def _check_revocation(
     issuer: Authority, leaf: Certificate | None, root: Root, used: list[RevocationList], at: int
 ) -> None:
-    """Refuse what is known to be revoked, and what a list of one of the chain's authorities names.
+    """Refuse what is known to be revoked, and what a list of one of the chain's authorities names; then stale lists.
 
-    An ARK's list is also searched for the endorsement's serial number, which the ARK did not issue: AMD publishes one
-    list for a product, and a serial number that is on it is better refused than explained away.
+    A revocation is for good: that a list is stale does not take back what it names. An ARK's list is also searched for
+    the endorsement's serial number, which the ARK did not issue: AMD publishes one list for a product, and a serial
+    number that is on it is better refused than explained away.
     """
     since = root.revoked.get(issuer.serial)
     if since is not None and since <= at:
         raise revoked_error(issuer.name, issuer.serial, since, f"{root.ark.name} (built-in)")
     for crl in used:
-        source = f"the list of {common_name(crl.issuer)}"
-        if crl.issuer == root.ark.subject and issuer.serial in crl.revoked:
-            raise revoked_error(issuer.name, issuer.serial, crl.revoked[issuer.serial], source)
-        if leaf is not None and leaf.serial in crl.revoked:
-            raise revoked_error(common_name(leaf.subject), leaf.serial, crl.revoked[leaf.serial], source)
+        named = [(issuer.name, issuer.serial)] if crl.issuer == root.ark.subject else []
+        if leaf is not None:
+            named.append((common_name(leaf.subject), leaf.serial))
+        for name, serial in named:
+            since = crl.revoked.get(serial)
+            if since is not None and (since <= at or crl.this_update <= at):
+                raise revoked_error(name, serial, since, f"the list of {common_name(crl.issuer)}")
+        check_crl_current(crl, at)
 
 
 def _untrusted(what: str) -> AuthenticityError:
