@@ -42,7 +42,7 @@ def describe(data: bytes) -> tuple[str, dict[str, object], str]:
     if len(data) == REPORT_BYTES:
         report = parse(data)
         return "snp-report", snpview.report_fields(report), snpview.show_report(report)
-    if _looks_like_table(data):
+    if looks_like_table(data):
         table = certtable.parse(data)
         sizes: dict[str, object] = {
             name: len(blob) for name, blob in zip(table.names(), table.entries.values(), strict=True)
@@ -73,7 +73,8 @@ def _sev(data: bytes) -> tuple[str, dict[str, object], str]:
     return "sev-certificates", fields, sevview.show_certificates(certificates)
 
 
-def _looks_like_table(data: bytes) -> bool:
+def looks_like_table(data: bytes) -> bool:
+    """Whether this begins as a certificate table with an entry of a known kind does."""
     from enarx.evidence.snp import certtable
 
     known = (certtable.VCEK_GUID, certtable.VLEK_GUID, certtable.ASK_GUID, certtable.ARK_GUID, certtable.CRL_GUID)

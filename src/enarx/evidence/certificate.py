@@ -60,6 +60,8 @@ class Extension(NamedTuple):
     value: bytes
 
 
+_new = tuple.__new__
+
 Extensions = Mapping[bytes, Extension]
 """Extensions by encoded object identifier."""
 
@@ -240,7 +242,7 @@ def _extensions(data: bytes, wrapper: der.Element) -> Extensions:
         identifier = der.oid(data, name)
         if identifier in found:
             raise der.malformed(f"extension {der.dotted_oid(identifier)} appears twice")
-        found[identifier] = Extension(critical, data[value.start : value.stop])
+        found[identifier] = _new(Extension, (critical, data[value.start : value.stop]))
         at = one.stop
     return MappingProxyType(found)
 

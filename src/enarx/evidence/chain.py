@@ -23,9 +23,9 @@ from enarx.evidence.certificate import (
 from enarx.evidence.name import common_name
 from enarx.evidence.signature import PublicKey, Scheme, Verifier
 
-_KEY_CERT_SIGN = 5
-_CRL_SIGN = 6
-"""Bit numbers of KeyUsage (RFC 5280 4.2.1.3)."""
+_KEY_CERT_SIGN = 0x80 >> 5
+_CRL_SIGN = 0x80 >> 6
+"""Bits 5 and 6 of KeyUsage, counted from the most significant one (RFC 5280 4.2.1.3)."""
 
 _UNDERSTOOD = frozenset(
     (
@@ -140,7 +140,7 @@ def authority(certificate: Certificate, scheme: Scheme) -> Authority:
     check_extensions(certificate, name)
     is_authority, path_length = _basic_constraints(certificate)
     usage = _key_usage(certificate)
-    if not is_authority or _KEY_CERT_SIGN not in usage:
+    if not is_authority or not usage & _KEY_CERT_SIGN:
         raise AuthenticityError(
             f"{name} is not allowed to issue certificates",
             code="untrusted-chain",
@@ -155,7 +155,7 @@ def authority(certificate: Certificate, scheme: Scheme) -> Authority:
         key=certificate.key,
         scheme=scheme,
         sha256=certificate.sha256,
-        signs_crls=_CRL_SIGN in usage,
+        signs_crls=bool(usage & _CRL_SIGN),
         path_length=path_length,
     )
 
@@ -218,13 +218,13 @@ def _basic_constraints(certificate: Certificate) -> tuple[bool, int | None]:
     return is_authority, der.natural(value, length)
 
 
-def _key_usage(certificate: Certificate) -> frozenset[int]:
+def _key_usage(certificate: Certificate) -> int:
+    """The first octet of KeyUsage, which holds every bit that matters here; 0 without the extension."""
     extension = certificate.extensions.get(OID_KEY_USAGE)
     if extension is None:
-        return frozenset()
+        return 0
     value = extension.value
     whole = der.only(value, der.BIT_STRING, len(value))
-    bits = value[whole.start : whole.stop]
-    if not 2 <= len(bits) <= 3 or bits[0] > 7:
+    if not 2 <= whole.stop - whole.start <= 3 or value[whole.start] > 7:
         raise MalformedError("malformed key usage", code="malformed", hint="the certificate is damaged")
-    return frozenset(8 * i + bit for i, octet in enumerate(bits[1:]) for bit in range(8) if octet & 0x80 >> bit)
+    return value[whole.start + 1]

@@ -51,12 +51,16 @@ def test_id_block_is_made_for_a_launch_digest_and_held_to_one() -> None:
 
 
 def test_authentication_is_put_together_and_verified() -> None:
+    """Signatures are random bytes: whatever they begin with, they are told by their sizes."""
     auth = idblock.authorize(BLOCK, ec_key("id"), idblock.endorse(ec_key("author"), KEYS[0]))
     assert auth.endorsement is not None
     signatures = (auth.block_signature, auth.endorsement.signature)
     for structures in (signatures, (auth.to_bytes(),)):
         result = judge(*FILES, *structures, BLOCK.to_bytes())
         assert (result.verdict, result.fields["id_auth_b64"]) == ("ok", text(auth.to_bytes()))
+    for first in b"{[0":
+        alone = idblock.IdAuth(bytes((first,)) + bytes(511), idblock.encode_public_key(KEYS[0]))
+        assert judge(FILES[0], alone.block_signature).fields["id_auth_b64"] == text(alone.to_bytes())
     alone = idblock.authorize(BLOCK, ec_key("id"))
     assert judge(FILES[0], alone.block_signature).fields["id_auth_b64"] == text(alone.to_bytes())
     with pytest.raises(AuthenticityError):

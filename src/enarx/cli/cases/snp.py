@@ -23,7 +23,7 @@ from enarx.cli.cases import (
     inputs,
     verify_time,
 )
-from enarx.cli.showevidence import is_crl
+from enarx.cli.showevidence import is_crl, looks_like_table
 from enarx.cli.snpview import endorsement_fields, report_fields
 from enarx.errors import CollateralError, EnarxError, MalformedError
 from enarx.evidence.bundle import split_certificates, unwrap_pem
@@ -60,7 +60,6 @@ class _Inputs:
     chain: list[bytes] = field(default_factory=list)
     bare: list[bytes] = field(default_factory=list)
     crls: list[bytes] = field(default_factory=list)
-    keys: list[bytes] = field(default_factory=list)
     documents: list[bytes] = field(default_factory=list)
 
 
@@ -68,13 +67,15 @@ def run(case: Case, load: Load, index: Index) -> CaseResult:
     """Judge one case of technology ``snp``; see ``enarx.cli.cases``."""
     del index
     sorted_inputs = _Inputs()
-    for path in inputs(case):
-        _sort(load(path), sorted_inputs)
+    given = [load(path) for path in inputs(case)]
+    keys = [data for data in given if b"-----BEGIN PUBLIC KEY-----" in data]
+    if keys:
+        return idblock.judge(case, keys, [data for data in given if data not in keys])
+    for data in given:
+        _sort(data, sorted_inputs)
     now = verify_time(case, datetime.now(UTC))
     if sorted_inputs.documents:
         return _document(sorted_inputs)
-    if sorted_inputs.keys:
-        return idblock.judge(case, sorted_inputs.keys, sorted_inputs.reports)
     if sorted_inputs.reports:
         return _report(str(case.get("name", "")), sorted_inputs, now)
     return _certificates(sorted_inputs, now)
@@ -83,13 +84,11 @@ def run(case: Case, load: Load, index: Index) -> CaseResult:
 def _sort(data: bytes, into: _Inputs) -> None:
     if data.lstrip()[:1] in (b"{", b"["):
         into.documents.append(data)
-    elif b"-----BEGIN PUBLIC KEY-----" in data:
-        into.keys.append(data)
     elif b"-----BEGIN X509 CRL-----" in data:
         into.crls.append(unwrap_pem(data, "X509 CRL"))
     elif b"-----BEGIN CERTIFICATE-----" in data or data[:1] == b"\x30":
         _sort_der(data, into)
-    elif any(data.startswith(guid.bytes) for guid in (certtable.VCEK_GUID, certtable.VLEK_GUID, certtable.ARK_GUID)):
+    elif looks_like_table(data):
         table = certtable.parse(data)
         for blob in (table.endorsement, *table.chain):
             if blob is not None:

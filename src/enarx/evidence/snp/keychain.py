@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from enarx.errors import AuthenticityError, CollateralError
 from enarx.evidence.appraisal import Rule
@@ -36,6 +37,8 @@ from enarx.evidence.snp.trust import Collateral, PassedChecks, Trust, VerifiedCh
 
 CHAIN_MAX_CERTIFICATES = 16
 """Certificates that a caller may give along with the endorsement (count)."""
+AUTHORITIES_READ = 32
+"""Parsed certificates of chains that are kept (count)."""
 CRLS_MAX = 8
 """Revocation lists that a caller may give (count)."""
 
@@ -191,7 +194,7 @@ def _prove(chain: Iterable[bytes], trust: Trust) -> list[tuple[Authority, Root]]
     for encoded in chain:
         known = _known(hashlib.sha256(encoded).digest(), trust)
         if known is None:
-            strangers.append(parse_certificate(encoded))
+            strangers.append(_read_authority(encoded))
         else:
             proved.append(known)
     # Roots first: of a chain that somebody made up, the root is what to complain about.
@@ -203,6 +206,17 @@ def _prove(chain: Iterable[bytes], trust: Trust) -> list[tuple[Authority, Root]]
         else:
             proved.append((_intermediate(certificate, root, trust), root))
     return proved
+
+
+# The chips of a product share their chain, so its certificates are read once. They are verified every time.
+@lru_cache(maxsize=AUTHORITIES_READ)
+def _read_authority(encoded: bytes) -> Certificate:
+    return parse_certificate(encoded)
+
+
+@lru_cache(maxsize=AUTHORITIES_READ)
+def _read_as_authority(encoded: bytes) -> Authority:
+    return authority(_read_authority(encoded), CHAIN_SCHEME)
 
 
 def _known(fingerprint: bytes, trust: Trust) -> tuple[Authority, Root] | None:
@@ -229,7 +243,7 @@ def _check_given_root(certificate: Certificate, root: Root, trust: Trust) -> Non
 
 
 def _intermediate(certificate: Certificate, root: Root, trust: Trust) -> Authority:
-    made = authority(certificate, CHAIN_SCHEME)
+    made = _read_as_authority(certificate.encoded)
     check_issued(certificate, made.name, root.ark, trust.verifier, below=1)
     return made
 
