@@ -158,6 +158,18 @@ def test_fast_verifier_gives_the_same_verdict(real: dict[str, Path], capsys: pyt
     assert verified(capsys, real["report"], "--vcek", real["vcek"], "--fast", *REAL_AT) == plain
 
 
+def test_fast_verifier_that_is_not_installed_is_a_mistake_of_usage(
+    real: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "awscrt.crypto", None)
+    status, printed = verified(capsys, real["report"], "--vcek", real["vcek"], "--fast", *REAL_AT)
+    assert (status, printed["verdict"], printed["error"]["code"]) == (2, "usage", "fast-unavailable")
+
+
+def test_attestation_report_of_sev_is_not_taken_for_certificates(desk: Desk) -> None:
+    assert error_code("evidence", "verify", str(desk.put("report", bytes(208)))) == "usage"
+
+
 def test_sev_platform_under_no_accepted_root_exits_4(platform: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, printed = verified(capsys, platform)
     assert (status, printed["technology"], printed["error"]["code"]) == (4, "sev", "untrusted-chain")

@@ -61,12 +61,18 @@ def test_comparison_exits_1_on_a_difference(
 ) -> None:
     index = desk.put("INDEX.toml", INDEX)
     assert enarx("run-cases", index, "--compare") == 0
-    assert "3 cases, 0 different" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert captured.err == "3 cases, 0 different from what the index expects\n"
+    assert [json.loads(line)["match"] for line in captured.out.splitlines()] == [True] * 3
     for old, new in (('"ok"', '"fail"'), ("fail:debug-enabled", "fail:malformed"), ("vmpl = 0", "vmpl = 1")):
         desk.put("INDEX.toml", INDEX.replace(old, new))
         assert enarx("run-cases", index, "--compare", "--json") == 1
-        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        captured = capsys.readouterr()
+        lines = [json.loads(line) for line in captured.out.splitlines()]
         assert sum(not line["match"] for line in lines) == 1
+        assert captured.err == ""
+        assert enarx("run-cases", index, "--compare") == 1
+        assert "3 cases, 1 different" in capsys.readouterr().err
         assert enarx("run-cases", index, "--compare", "--tee", "abacus") == 0
         capsys.readouterr()
 

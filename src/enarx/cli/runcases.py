@@ -1,4 +1,8 @@
-"""``enarx evidence run-cases``: judge every case of a vector index, one JSON line for each."""
+"""``enarx evidence run-cases``: judge every case of a vector index, one JSON line for each on standard output.
+
+A line is ``{"case", "verdict", "reason", "fields"}``, with ``--compare`` also ``expect``, ``match`` and ``difference``
+(empty, or what differs). What ``--compare`` says to a person goes to standard error.
+"""
 
 from __future__ import annotations
 
@@ -55,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
             line["difference"] = difference
             compared += 1
             different += difference != ""
-        print(json.dumps(line) if args.json or not args.compare else _readable(line))
+        print(json.dumps(line))
+        if line.get("difference") and not args.json:
+            print(_readable(line), file=sys.stderr)
     if args.compare and not args.json:
-        print(f"{compared} cases, {different} different from what the index expects")
+        print(f"{compared} cases, {different} different from what the index expects", file=sys.stderr)
     return 1 if different else 0
 
 
@@ -166,6 +172,4 @@ def _loader(folder: Path) -> Load:
 
 
 def _readable(line: Mapping[str, object]) -> str:
-    seen = f"{line['verdict']}:{line['reason']}" if line["reason"] else str(line["verdict"])
-    mark = "ok  " if line["match"] else "DIFF"
-    return f"{mark} {line['case']}: {seen} (expected {line['expect']})"
+    return f"different: {line['case']}: {line['difference']}, expected {line['expect']}"

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from enarx.cli.evidence import EVIDENCE_MAX_BYTES
 from enarx.cli.keyfile import read_input
-from enarx.cli.showevidence import is_sev
+from enarx.cli.showevidence import SEV_REPORT_BYTES, is_sev
 from enarx.errors import (
     AuthenticityError,
     CollateralError,
@@ -135,6 +135,12 @@ def _verify_sev(data: bytes, args: argparse.Namespace, outcome: _Outcome) -> Non
                 code="usage",
                 hint="SEV certificates are verified by themselves, or with --chain for ASK and ARK",
             )
+    if len(data) == SEV_REPORT_BYTES:
+        raise UsageError(
+            "an attestation report of SEV is not verified by this command",
+            code="usage",
+            hint="enarx evidence show prints it; authenticate_report verifies it, with the platform and the nonce",
+        )
     certificates = parse(data)
     if args.chain:
         certificates += parse(read_input(args.chain, EVIDENCE_MAX_BYTES, "chain"))
@@ -151,7 +157,10 @@ def _fast_trust() -> Trust:
     from enarx.evidence.awslc import AwsLcVerifier
     from enarx.evidence.snp import Trust
 
-    return Trust(verifier=AwsLcVerifier())
+    try:
+        return Trust(verifier=AwsLcVerifier())
+    except ConfigError as error:
+        raise UsageError(error.message, code=error.code, hint=error.hint) from error
 
 
 def _policy(path: str) -> Policy:
