@@ -14,6 +14,7 @@ import pytest
 from enarx.evidence.snp import certtable
 from tests.cli.command import error_code
 from tests.cli.desk import Desk, enarx
+from tests.evidence.snp.forge import Machine
 
 AT = ("--at", "2026-06-01T00:00:00Z")
 REAL_AT = ("--at", "2026-10-01T00:00:00Z")
@@ -150,6 +151,12 @@ def test_certificates_come_out_of_a_table_in_der_and_pem(real: dict[str, Path], 
     for blob in (vcek, pem):
         table = desk.put("table.bin", certtable.encode([(certtable.VCEK_GUID, blob)]).ljust(4096, b"\0"))
         assert enarx("verify", real["report"], "--certs", table, *REAL_AT) == 0
+
+
+def test_table_with_both_keys_is_read_as_the_report_says(real: dict[str, Path], desk: Desk) -> None:
+    cloud = Machine(desk.machine.vendor, vlek=True)
+    entries = [(certtable.VLEK_GUID, cloud.certificate), (certtable.VCEK_GUID, real["vcek"].read_bytes())]
+    assert enarx("verify", real["report"], "--certs", desk.put("table.bin", certtable.encode(entries)), *REAL_AT) == 0
 
 
 def test_fast_verifier_gives_the_same_verdict(real: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from enarx.evidence.appraisal import Appraisal, Rule
     from enarx.evidence.authentic import Proof
-    from enarx.evidence.snp import Collateral, Policy, Trust
+    from enarx.evidence.snp import Collateral, Policy, Report, Trust
 
 FORMAT = "enarx-evidence-verify/1"
 _COLUMN_MAX = 44
@@ -112,7 +112,7 @@ def _verify_snp(data: bytes, args: argparse.Namespace, outcome: _Outcome) -> Non
     report = parse(data)
     outcome.parsed = {"report": report_fields(report)}
     outcome.debug = report.debug
-    collateral = _collateral(args)
+    collateral = _collateral(args, report)
     required = args.require_crl or (policy is not None and policy.require_crl)
     authentic = authenticate(report, collateral, now, trust=trust, require_crl=required, trail=outcome.checks)
     outcome.proof = authentic.proof
@@ -185,7 +185,7 @@ def _time(text: str | None) -> datetime:
         ) from error
 
 
-def _collateral(args: argparse.Namespace) -> Collateral:
+def _collateral(args: argparse.Namespace, report: Report) -> Collateral:
     from enarx.evidence.bundle import split_certificates, unwrap_pem
     from enarx.evidence.snp import Collateral, certtable
 
@@ -194,7 +194,7 @@ def _collateral(args: argparse.Namespace) -> Collateral:
     given: bytes | None
     if args.certs:
         table = certtable.parse(read_input(args.certs, EVIDENCE_MAX_BYTES, "certificate table"))
-        given = table.endorsement
+        given = table.endorsement_for(report.signing_key)
         chain = tuple(one for blob in table.chain for one in split_certificates(blob))
         crls.extend(unwrap_pem(blob, "X509 CRL") for blob in table.crls)
     else:

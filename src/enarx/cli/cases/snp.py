@@ -90,7 +90,7 @@ def _sort(data: bytes, into: _Inputs) -> None:
         _sort_der(data, into)
     elif looks_like_table(data):
         table = certtable.parse(data)
-        for blob in (table.endorsement, *table.chain):
+        for blob in (table.vcek, table.vlek, *table.chain):
             if blob is not None:
                 _sort_der(blob, into)
         into.crls.extend(table.crls)
