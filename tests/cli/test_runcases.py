@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from enarx.cli import runcases
 from enarx.cli.cases import CaseResult
+from tests.cli.command import error_code
 from tests.cli.desk import Desk, enarx
 
 INDEX = """
@@ -94,6 +95,11 @@ def test_index_that_names_files_elsewhere_is_not_followed(
 def test_broken_index_is_a_mistake_of_usage(text: str, desk: Desk) -> None:
     assert enarx("run-cases", desk.put("INDEX.toml", text.encode("latin-1"))) == 2
     assert enarx("run-cases", desk.path / "absent.toml") == 2
+
+
+def test_index_without_an_end_is_not_read_to_it(desk: Desk) -> None:
+    assert error_code("evidence", "run-cases", "/dev/zero") == "file-size"
+    assert error_code("evidence", "run-cases", str(desk.put("INDEX.toml", "a = " + "[" * 100_000))) == "index-syntax"
 
 
 UNUSABLE = r"""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from enarx.cli.cases import FAIL, OK, UNSUPPORTED, Case, CaseResult, Index, Load
+from enarx.cli.keyfile import read_input
 from enarx.errors import EnarxError, UsageError
 
 INDEX_MAX_BYTES = 16 * 1024 * 1024
@@ -37,10 +38,9 @@ Runner: TypeAlias = Callable[[Case, Load, Index], CaseResult]
 
 def run(args: argparse.Namespace) -> int:
     """Run the cases of ``args.index``; 1 when ``--compare`` finds a difference, else 0."""
-    path = Path(args.index)
-    document = _read_index(path)
+    document = _read_index(args.index)
     files = {str(one.get("path", "")): one for one in _tables(document, "file")}
-    load = _loader(path.parent)
+    load = _loader(Path(args.index).parent)
     compared = different = 0
     for case in _tables(document, "case"):
         if args.tee and case.get("tee") != args.tee:
@@ -129,18 +129,10 @@ def _runner(technology: str) -> Runner | None:
     return runner
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+def _read_index(path: str) -> dict[str, Any]:
     try:
-        data = path.read_bytes() if path.stat().st_size <= INDEX_MAX_BYTES else None
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}", code="file-unreadable", hint="check the path"
-        ) from error
-    if data is None:
-        raise UsageError(f"{path} has more than {INDEX_MAX_BYTES} bytes", code="too-long", hint="check the path")
-    try:
-        return tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_input(path, INDEX_MAX_BYTES, "index").decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}", code="index-syntax", hint="mend the index") from error
 
 
