@@ -122,15 +122,25 @@ def _certificate(encoded: bytes) -> tuple[str, dict[str, object], str]:
 
 
 def is_crl(data: bytes) -> bool:
-    """Whether DER is a revocation list: its signed part begins with a version number, a certificate's with a tag."""
+    """Whether DER is a revocation list, whose signed part begins with the version 1 (a certificate's with a tag)."""
+    return _signed_version(data) not in (None, 0)
+
+
+def is_request(data: bytes) -> bool:
+    """Whether DER is a certification request, whose signed part begins with the version 0."""
+    return _signed_version(data) == 0
+
+
+def _signed_version(data: bytes) -> int | None:
+    """The INTEGER with which the first SEQUENCE inside a SEQUENCE begins; None when there is none."""
     from enarx.evidence import der
 
     try:
         outer = der.expect(data, 0, len(data), der.SEQUENCE)
         signed = der.expect(data, outer.start, outer.stop, der.SEQUENCE)
-        return der.element(data, signed.start, signed.stop).tag == der.INTEGER
+        return der.integer(data, der.expect(data, signed.start, signed.stop, der.INTEGER))
     except MalformedError:
-        return False
+        return None
 
 
 def _revocation_list(data: bytes) -> tuple[str, dict[str, object], str]:

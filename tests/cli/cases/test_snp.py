@@ -10,11 +10,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx.cli.cases import CaseResult, dstack, snp
-from enarx.errors import EnarxError, EvidenceError, MalformedError
+from enarx.errors import AuthenticityError, EnarxError, EvidenceError, MalformedError
+from enarx.evidence.binding import SNP_EVIDENCE_OID, report_data, snp_evidence
 from enarx.evidence.snp import certtable
 from enarx.evidence.snp.authenticate import authenticate
 from enarx.evidence.snp.endorsement import OID_HARDWARE_ID
@@ -22,7 +26,7 @@ from enarx.evidence.snp.product import Product
 from enarx.evidence.snp.roots import amd_name
 from enarx.evidence.snp.trust import Trust
 from tests.cli.cases.launch_document import launch_document
-from tests.evidence.snp.forge import NOW, Machine, Vendor
+from tests.evidence.snp.forge import NOW, Machine, Vendor, ec_key
 
 
 @pytest.fixture
@@ -187,6 +191,38 @@ def test_any_cbor_is_a_launch_or_malformed(data: bytes) -> None:
     config = json.dumps({"sev_snp_measurement": stated}).encode()
     with contextlib.suppress(EvidenceError):
         dstack.read(json.dumps({"attestation": config.hex()}).encode())
+
+
+def request(machine: Machine, *, over: bytes | None = None, evidence: bool = True) -> bytes:
+    """A certification request as a Keep makes it, with its report over ``over`` in place of its own key."""
+    key = ec_key("keep")
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    report = machine.report_bytes(report_data=report_data(spki if over is None else over))
+    value = snp_evidence(report, machine.certificate, [("https://example.com/crl", machine.vendor.crl())])
+    builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
+    oid = x509.ObjectIdentifier(SNP_EVIDENCE_OID if evidence else "1.2.3.4")
+    return (
+        builder.add_extension(x509.UnrecognizedExtension(oid, value), False)
+        .sign(key, SHA384())
+        .public_bytes(Encoding.DER)
+    )
+
+
+def test_request_of_a_keep_brings_its_report_and_endorsement(
+    machine: Machine, judge: Callable[..., CaseResult]
+) -> None:
+    encoded = request(machine)
+    for data in (encoded, pem("CERTIFICATE REQUEST", encoded)):
+        result = judge(data, machine.vendor.ask + machine.vendor.ark)
+        assert (result.verdict, result.fields["measurement"]) == ("ok", "ab" * 48)
+    with pytest.raises(AuthenticityError) as caught:
+        judge(request(machine, over=b"another key"))
+    assert caught.value.code == "binding-mismatch"
+    with pytest.raises(MalformedError):
+        judge(request(machine, evidence=False))
+    altered = encoded[:-1] + bytes((encoded[-1] ^ 1,))
+    with pytest.raises(EvidenceError):
+        judge(altered)
 
 
 def test_time_of_a_case_is_kept(machine: Machine, judge: Callable[..., CaseResult]) -> None:

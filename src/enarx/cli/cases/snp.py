@@ -23,22 +23,26 @@ from enarx.cli.cases import (
     inputs,
     verify_time,
 )
-from enarx.cli.showevidence import is_crl, looks_like_table
+from enarx.cli.showevidence import is_crl, is_request, looks_like_table
 from enarx.cli.snpview import endorsement_fields, report_fields
-from enarx.errors import CollateralError, EnarxError, MalformedError
+from enarx.errors import AuthenticityError, CollateralError, EnarxError, MalformedError
+from enarx.evidence.binding import SNP_EVIDENCE_OID, report_data
 from enarx.evidence.bundle import split_certificates, unwrap_pem
 from enarx.evidence.certificate import parse_certificate
 from enarx.evidence.chain import moment, seconds
 from enarx.evidence.name import common_name, distinguished_name
+from enarx.evidence.signature import PYCA
 from enarx.evidence.snp import certtable
 from enarx.evidence.snp.abi import SIGNED_BY_VLEK
 from enarx.evidence.snp.appraise import appraise
 from enarx.evidence.snp.authenticate import authenticate
+from enarx.evidence.snp.enarx import parse_evidence
 from enarx.evidence.snp.endorsement import Kind, read_endorsement
 from enarx.evidence.snp.keychain import verify_chain, verify_intermediate
 from enarx.evidence.snp.policy import GuestPolicyRules, Policy
 from enarx.evidence.snp.report import Report, parse
 from enarx.evidence.snp.trust import AMD, Collateral
+from enarx.tenant.steward.csr import parse_request, verify_request
 
 DEBUG_POLICY = "-debug-policy"
 _NO_DEBUG = Policy(
@@ -86,6 +90,8 @@ def _sort(data: bytes, into: _Inputs) -> None:
         into.documents.append(data)
     elif b"-----BEGIN X509 CRL-----" in data:
         into.crls.append(unwrap_pem(data, "X509 CRL"))
+    elif b"-----BEGIN CERTIFICATE REQUEST-----" in data or is_request(data):
+        _sort_request(unwrap_pem(data, "CERTIFICATE REQUEST"), into)
     elif b"-----BEGIN CERTIFICATE-----" in data or data[:1] == b"\x30":
         _sort_der(data, into)
     elif looks_like_table(data):
@@ -96,6 +102,21 @@ def _sort(data: bytes, into: _Inputs) -> None:
         into.crls.extend(table.crls)
     else:
         into.reports.append(data)
+
+
+def _sort_request(data: bytes, into: _Inputs) -> None:
+    """A Keep's certification request, signed by the key that its report is over, with what endorses the report."""
+    request = parse_request(data)
+    verify_request(request, PYCA)
+    extension = request.extensions.get(SNP_EVIDENCE_OID)
+    if extension is None:
+        raise MalformedError("a request without SNP evidence", code="malformed", hint="mend the index")
+    evidence = parse_evidence(extension.value)
+    if parse(evidence.report).report_data != report_data(request.spki):
+        raise AuthenticityError("the report is over another key", code="binding-mismatch", hint="mend the index")
+    into.reports.append(evidence.report)
+    _sort_der(evidence.vcek, into)
+    into.crls.extend(one.crl for one in evidence.crls)
 
 
 def _sort_der(data: bytes, into: _Inputs) -> None:
