@@ -76,8 +76,13 @@ def test_malformed_report_exits_3(real: dict[str, Path], desk: Desk, capsys: pyt
     status, printed = verified(capsys, short, "--vcek", real["vcek"], *REAL_AT)
     assert (status, printed["verdict"]) == (3, "malformed")
     assert enarx("verify", short, "--vcek", real["vcek"], *REAL_AT) == 3
-    junk = desk.put("junk.der", b"\x30\x03junk")
-    assert enarx("verify", real["report"], "--vcek", junk, *REAL_AT) == 3
+    junk = desk.put("junk.der", b"\x30\x02\x05\x00")
+    status, printed = verified(capsys, real["report"], "--vcek", junk, *REAL_AT)
+    assert (status, printed["verdict"]) == (3, "malformed")
+    assert [(rule["name"], rule["passed"]) for rule in printed["checks"]] == [
+        ("signing-key", True),
+        ("malformed", False),
+    ]
 
 
 def test_report_that_is_not_authentic_exits_4_and_shows_how_far_it_came(
