@@ -259,4 +259,4 @@ def test_wrong_usage_is_refused(options: list[str], honest: Tenant, tmp_path: Pa
 def test_pin_that_is_no_digest_is_refused(pin: str, honest: Tenant, tmp_path: Path) -> None:
     path = module(tmp_path, programs.HELLO)
     done = enarx("run", path, "--steward", honest.url, "--steward-ca", pin, cwd=honest.home)
-    assert code_of(done.stderr) == "manifest-digest"
+    assert (done.returncode, code_of(done.stderr)) == (2, "ca-digest")

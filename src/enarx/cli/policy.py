@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 REFUSED = 5
-_COLUMN_MAX = 48
-"""Longest cell of a table (characters); JSON has everything."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -55,7 +53,9 @@ def add_collateral(parser: argparse.ArgumentParser) -> None:
     """The options that say what a request is judged with, here and in ``steward check``."""
     parser.add_argument("--chain", metavar="FILE", help="ASK (or ASVK) and ARK, PEM or DER; default: the embedded ones")
     parser.add_argument("--crl", metavar="FILE", action="append", default=[], help="revocation list, DER or PEM")
-    parser.add_argument("--ca", metavar="FILE", help="the Steward's CA certificate, PEM: the manifest must pin its key")
+    parser.add_argument(
+        "--ca", metavar="DIGEST|FILE", help="the Steward's CA, or the digest of its key: the manifest must pin it"
+    )
     parser.add_argument("--at", metavar="TIME", help="judge as of this time (2025-01-09T22:14:21Z); default: now")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -71,30 +71,13 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    from enarx.cli.authority import authority_bytes
     from enarx.tenant.steward.decide import make_judge
     from enarx.tenant.steward.files import read_policy
 
     request = read_request(args, args.evidence, args.manifest)
-    return report(args, request, make_judge(read_policy(args.file), authority=pinned(args.ca), cache_entries=0))
-
-
-def pinned(path: str | None) -> bytes | None:
-    """SHA-256 of the key of the CA certificate in a PEM file, as manifests pin it; UsageError."""
-    if path is None:
-        return None
-    import hashlib
-
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-    from cryptography.x509 import load_pem_x509_certificate
-
-    from enarx.cli.keyfile import MAX_KEY_FILE_BYTES, read_input
-    from enarx.errors import UsageError
-
-    try:
-        key = load_pem_x509_certificate(read_input(path, MAX_KEY_FILE_BYTES, "CA certificate")).public_key()
-    except ValueError as error:
-        raise UsageError(f"{path} is no certificate", code="ca-certificate", hint="give the CA's PEM file") from error
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    authority = authority_bytes("--ca", args.ca)
+    return report(args, request, make_judge(read_policy(args.file), authority=authority, cache_entries=0))
 
 
 def read_request(args: argparse.Namespace, csr: str, manifest: str | None) -> Request:
@@ -117,20 +100,14 @@ def read_request(args: argparse.Namespace, csr: str, manifest: str | None) -> Re
 
 def report(args: argparse.Namespace, request: Request, judge: Judge) -> int:
     """Print the decision on ``request``; returns 0 when accepted, else ``REFUSED``."""
+    from enarx.cli.ruletable import rule_table
     from enarx.tenant.steward.offline import check
 
     decision, plain = check(request, judge, moment(args.at))
     if args.json:
         print(json.dumps(plain))
         return 0 if decision.accepted else REFUSED
-    rows = [("", "check", "expected", "seen", "expectation from")]
-    for rule in decision.rules:
-        verdict = "PASS" if rule.passed else "FAIL"
-        rows.append((verdict, rule.name, _cell(rule.expected), _cell(rule.seen), rule.source))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print()
+    print(*rule_table(decision.rules), "", sep="\n")
     if decision.simulated:
         print("SIMULATED: the evidence is a simulator's. No hardware vouches for this.")
     if decision.error is None:
@@ -179,7 +156,3 @@ def summary(policy: Policy) -> list[str]:
     if policy.accepts_kvm:
         print("WARNING: [debug] kvm = true: certificates go to guests that prove nothing", file=sys.stderr)
     return lines
-
-
-def _cell(text: str) -> str:
-    return text if len(text) <= _COLUMN_MAX else text[: _COLUMN_MAX - 3] + "..."

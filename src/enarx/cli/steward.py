@@ -168,12 +168,14 @@ def _announce(host: str, port: int, authority: CertificateAuthority) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from enarx.cli.policy import pinned, read_request, report
+    from enarx.cli.authority import authority_bytes
+    from enarx.cli.policy import read_request, report
     from enarx.tenant.steward.decide import make_judge
     from enarx.tenant.steward.files import read_policy
 
     request = read_request(args, args.csr, args.manifest)
-    return report(args, request, make_judge(read_policy(args.config), authority=pinned(args.ca), cache_entries=0))
+    authority = authority_bytes("--ca", args.ca)
+    return report(args, request, make_judge(read_policy(args.config), authority=authority, cache_entries=0))
 
 
 def _log(args: argparse.Namespace) -> int:

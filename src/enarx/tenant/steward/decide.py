@@ -16,13 +16,14 @@ from enarx.errors import EvidenceError, MalformedError, PolicyError
 from enarx.evidence import snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.authentic import Authentic
-from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, SGX_EVIDENCE_OID, SNP_EVIDENCE_OID, report_data
+from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, SGX_EVIDENCE_OID, SNP_EVIDENCE_OID
 from enarx.evidence.certificate import Extension
-from enarx.evidence.signature import PYCA, Curve, Verifier
+from enarx.evidence.signature import PYCA, Verifier
 from enarx.evidence.snp.enarx import SnpEvidence, parse_evidence, parse_manifest
 from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.manifest import Manifest
 from enarx.manifest import parse as read_manifest
+from enarx.tenant.judgement import appraise_guest, judge_key, judge_launch
 from enarx.tenant.policy import Policy
 from enarx.tenant.steward.csr import CertificationRequest, parse_request, verify_request
 from enarx.tenant.steward.decision import Decision, Grant, Request
@@ -107,8 +108,9 @@ class _Case:
         self.stage = "evidence"
         evidence = parse_evidence(extension.value)
         authentic = self._authenticate(evidence)
-        self._appraise(authentic)
-        self._judge_binding(csr, authentic.value)
+        self.stage = "policy"
+        appraise_guest(authentic, self.judge.policy, self.rules)
+        judge_key(csr.spki, csr.key.curve, authentic.value, self.rules, whose="request")
         workload = self._judge_manifest(manifest, authentic.value)
         return Grant(
             spki=csr.spki,
@@ -175,45 +177,11 @@ class _Case:
         }
         return authentic
 
-    def _appraise(self, authentic: Authentic[snp.Report]) -> None:
-        self.stage = "policy"
-        name = "simulated" if self.simulated else "snp"
-        policy = self.judge.policy.simulated if self.simulated else self.judge.policy.snp
-        if policy is None:
-            raise PolicyError(
-                f"the policy has no [{name}] table, so none of its guests is accepted",
-                code="policy-no-table",
-                hint=f"add [{name}] with at least a measurement",
-            )
-        self.rules.extend(snp.appraise(authentic, policy).rules)
-
-    def _judge_binding(self, csr: CertificationRequest, report: snp.Report) -> None:
-        expected = report_data(csr.spki)
-        judge(
-            self.rules,
-            "key-binding",
-            csr.key.curve is Curve.P384 and report.report_data == expected,
-            expected.hex(),
-            report.report_data.hex(),
-            source="SHA-384 of the request's public key",
-            hint="the evidence was made for another key: it was replayed, or the request was altered",
-            code="binding-mismatch",
-        )
-
     def _judge_manifest(self, manifest: Manifest | None, report: snp.Report) -> Workload | None:
         if manifest is None:
             self._judge_bare(report)
             return None
-        judge(
-            self.rules,
-            "manifest-binding",
-            report.host_data == self.digest,
-            self.digest.hex(),
-            report.host_data.hex(),
-            source="SHA-256 of the manifest",
-            hint="the Keep was launched with another manifest: it was exchanged after the launch",
-            code="manifest-mismatch",
-        )
+        judge_launch(self.digest, report, self.rules, source="SHA-256 of the manifest")
         if self.judge.authority is not None:
             pinned = manifest.steward.ca if manifest.steward else "none"
             judge(
