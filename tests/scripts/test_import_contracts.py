@@ -11,7 +11,7 @@ import pytest
 from tests.support import ROOT
 
 LINT = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
-SHARED = ("errors", "config", "manifest", "wire")
+SHARED = ("errors", "config", "manifest", "sealing", "wire")
 PACKAGES = ("evidence", "keep", "host", "tenant", "trust", "simulator", "cli")
 
 
@@ -51,6 +51,7 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         ("trust/layers", "import enarx.simulator"),
         ("simulator/device", "import enarx.host"),
         ("wire", "import enarx.config"),
+        ("sealing", "import cryptography"),
         ("config", "import tomlkit"),
         ("errors", "import enarx.wire"),
         ("host/launch", "import enarx.cli"),

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from enarx.errors import EvidenceError, MalformedError, PolicyError
-from enarx.evidence import snp
+from enarx.evidence import der, snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.authentic import Authentic
 from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, SGX_EVIDENCE_OID, SNP_EVIDENCE_OID
@@ -23,6 +23,7 @@ from enarx.evidence.snp.enarx import SnpEvidence, parse_evidence, parse_manifest
 from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.manifest import Manifest
 from enarx.manifest import parse as read_manifest
+from enarx.sealing import SEALING_KEY_BYTES, SEALING_KEY_OID
 from enarx.tenant.judgement import appraise_guest, judge_key, judge_launch
 from enarx.tenant.policy import Policy
 from enarx.tenant.steward.csr import CertificationRequest, parse_request, verify_request
@@ -105,6 +106,7 @@ class _Case:
             raise PolicyError(
                 "SGX evidence is not supported", code="technology-unsupported", hint="run the Keep on AMD SEV-SNP"
             )
+        sealing_key = _sealing_key(csr)
         self.stage = "evidence"
         evidence = parse_evidence(extension.value)
         authentic = self._authenticate(evidence)
@@ -123,6 +125,7 @@ class _Case:
                 for secret in self.judge.policy.secrets
                 if workload and workload.name in secret.workloads and (secret.simulated or not self.simulated)
             ),
+            sealing_key=sealing_key,
         )
 
     def _manifest(self, csr: CertificationRequest) -> Manifest | None:
@@ -236,7 +239,7 @@ class _Case:
 def _evidence_extension(csr: CertificationRequest) -> tuple[str, Extension]:
     """The one evidence extension of a request; nothing may be critical, and nothing unknown be there."""
     for oid, extension in csr.extensions.items():
-        if oid not in _EVIDENCE and oid != MANIFEST_OID:
+        if oid not in _EVIDENCE and oid not in (MANIFEST_OID, SEALING_KEY_OID):
             raise MalformedError(
                 f"extension {oid} is not one that a Keep asks for", code="unsupported-extension", hint="leave it out"
             )
@@ -256,3 +259,14 @@ def _evidence_extension(csr: CertificationRequest) -> tuple[str, Extension]:
             hint="a Keep runs in one TEE",
         )
     return found[0], csr.extensions[found[0]]
+
+
+def _sealing_key(csr: CertificationRequest) -> bytes | None:
+    """The key beside the attested one that secrets are sealed to, which the attested one signed; its size is right."""
+    extension = csr.extensions.get(SEALING_KEY_OID)
+    if extension is None:
+        return None
+    found = der.only(extension.value, der.OCTET_STRING, SEALING_KEY_BYTES + 16)
+    if found.stop - found.start != SEALING_KEY_BYTES:
+        raise der.malformed(f"a sealing key of {found.stop - found.start} bytes, not {SEALING_KEY_BYTES}")
+    return extension.value[found.start : found.stop]
