@@ -22,6 +22,9 @@ BENCHES: Final = {
     "cpu": "bench.cpu",
     "evidence": "bench.evidence",
     "launch-digest": "bench.launch_digest",
+    "attested": "bench.attested",
+    "steward": "bench.steward",
+    "steward-kill": "bench.steward_kill",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5
