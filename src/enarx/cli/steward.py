@@ -52,7 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
     check = modes.add_parser(
         "check", help="the service's decision on a request, offline", epilog="exit status: 0 accepted, 5 refused"
     )
-    check.add_argument("csr", metavar="CSR", help="certification request, DER or PEM")
+    check.add_argument("csr", metavar="CSR", help="certification request, DER or PEM, or a bundle of them")
     check.add_argument(
         "--config", metavar="FILE", required=True, help="policy file, or configuration of an Enarx Steward"
     )
@@ -169,13 +169,13 @@ def _announce(host: str, port: int, authority: CertificateAuthority) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     from enarx.cli.authority import authority_bytes
-    from enarx.cli.policy import read_request, report
+    from enarx.cli.policy import read_requests, report
     from enarx.tenant.steward.decide import make_judge
     from enarx.tenant.steward.files import read_policy
 
-    request = read_request(args, args.csr, args.manifest)
+    requests = read_requests(args, args.csr, args.manifest)
     authority = authority_bytes("--ca", args.ca)
-    return report(args, request, make_judge(read_policy(args.config), authority=authority, cache_entries=0))
+    return report(args, requests, make_judge(read_policy(args.config), authority=authority, cache_entries=0))
 
 
 def _log(args: argparse.Namespace) -> int:

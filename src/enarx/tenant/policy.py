@@ -31,6 +31,7 @@ from enarx.evidence.snp import Root
 from enarx.evidence.snp.policyfile import POLICY_MAX_BYTES, policy_from_table
 from enarx.evidence.snp.simulated import simulated_roots
 from enarx.tenant import policytables as tables
+from enarx.tenant.publishedconfig import check_sgx, read_snp
 from enarx.tenant.workloads import Workload, read_workloads
 from enarx.toml_document import Document
 
@@ -116,7 +117,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
             raise document.type_error((key,), "a table", value)
     reader = tables.Tables(document)
     if "sgx" in top:
-        tables.check_sgx(reader, top["sgx"])
+        check_sgx(reader, top["sgx"])
     simulated, roots = _simulated(document, top.get("simulated"), read)
     workloads = read_workloads(reader, top.get("workload", {}))
     secrets = _secrets(reader, top.get("secret", []), {one.name for one in workloads}, read)
@@ -124,7 +125,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
     return Policy(
         digest=hashlib.sha256(data).digest(),
         text=data.decode(),
-        snp=_evidence(document, "snp", top["snp"]) if "snp" in top else None,
+        snp=_evidence(document, "snp", read_snp(reader, top["snp"])) if "snp" in top else None,
         simulated=simulated,
         simulated_roots=roots,
         workloads=workloads,

@@ -91,6 +91,7 @@ def test_the_published_interface_has_statuses_and_empty_bodies(steward: Running)
         ("application/pkcs10", csr[:-1] + bytes([csr[-1] ^ 1]), 400),
         ("application/pkcs10; charset=utf-8", csr, 400),
         ("text/plain", csr, 400),
+        ("Application/PKCS10", make_csr(ec_key("keep"), []), 401),
         (BUNDLE, b"", 400),
         (BUNDLE, der.encode(der.SEQUENCE, csr + make_csr(ec_key("keep"), [])), 400),
     ):
