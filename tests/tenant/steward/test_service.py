@@ -82,6 +82,31 @@ def test_what_cannot_be_read_is_400_and_other_media_types_415(steward: Running) 
     assert steward.ask("POST", "/v1/attest", b"{}", content_type="text/plain").status == 415
 
 
+def test_a_csr_with_two_evidence_extensions_or_trailing_bytes_is_refused(steward: Running) -> None:
+    keep = Keep()
+    evidence, manifest_extension = keep.extensions()
+    twice = make_csr(keep.key, [evidence, evidence, manifest_extension])
+    kinds = make_csr(keep.key, [extension(binding.KVM_EVIDENCE_OID, b""), evidence, manifest_extension])
+    for csr, code in (
+        (twice, "duplicate-extension"),
+        (kinds, "duplicate-extension"),
+        (keep.csr() + b"\0", "malformed"),
+    ):
+        answer = steward.attest(keep.body(csr=base64.b64encode(csr).decode()))
+        assert (answer.status, json.loads(answer.body)["code"]) == (400, code)
+        published = steward.compatible(csr)
+        assert (published.status, published.body) == (400, b"")
+    assert steward.attest(keep.body()).status == 200
+
+
+def test_evidence_of_another_keep_with_a_new_key_is_refused(steward: Running) -> None:
+    """Recorded by a host, and asked for under a key of its own."""
+    thief = Keep(key=ec_key("thief"))
+    csr = make_csr(thief.key, [extension(binding.SNP_EVIDENCE_OID, Keep().evidence()), thief.extensions()[1]])
+    answer = steward.attest(thief.body(csr=base64.b64encode(csr).decode()))
+    assert (answer.status, json.loads(answer.body)["code"]) == (403, "binding-mismatch")
+
+
 def test_the_published_interface_has_statuses_and_empty_bodies(steward: Running) -> None:
     csr = Keep().csr()
     for kind, body, status in (
@@ -163,13 +188,14 @@ def test_health_readiness_and_metrics(steward: Running) -> None:
     assert 'name="db"' not in text
 
 
-def test_too_much_is_refused_before_it_is_read(steward: Running) -> None:
-    with steward.raw() as client:
-        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/pkcs10\r\n")
-        client.sendall(b"Content-Length: 10000000\r\n\r\n")
-        head = client.recv(4096)
-        assert head.startswith(b"HTTP/1.1 413")
-        assert head.endswith(b"\r\n\r\n")
+def test_a_request_of_10_megabytes_is_refused_before_it_is_read(steward: Running) -> None:
+    for path, kind in (("/", "application/pkcs10"), ("/v1/attest", "application/json")):
+        with steward.raw() as client:
+            client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n".encode())
+            client.sendall(b"Content-Length: 10000000\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+            assert answer.startswith(b"HTTP/1.1 413")
+            assert answer.endswith(b"\r\n\r\n") is (path == "/")
     with steward.raw() as client:
         client.sendall(b"POST /v1/attest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
         client.sendall(b"Transfer-Encoding: chunked\r\n\r\n")
