@@ -127,7 +127,7 @@ def ask(keep: Attested) -> Answer:
     pin = keep.manifest.steward
     assert pin is not None
     where = place(pin)
-    stream = socket.create_connection((where.host, where.port), timeout=10)
+    stream = socket.create_connection((where.host, where.port), timeout=60)
     return exchange(stream, pin, request(keep), datetime.now(UTC))
 
 
@@ -173,7 +173,7 @@ def test_sandboxed_keep_needs_no_file_and_no_socket_of_its_own(tenant: Tenant) -
     ):
         fds = channel.fileno(), stream.fileno()
         command = [sys.executable, "-c", SANDBOXED, *map(str, fds)]
-        done = subprocess.run(command, input=tenant.manifest.encode(), capture_output=True, pass_fds=fds, timeout=60)
+        done = subprocess.run(command, input=tenant.manifest.encode(), capture_output=True, pass_fds=fds, timeout=240)
     assert done.stderr.decode() == ""
     assert done.stdout.decode() == "applied simulated 1 True"
 

@@ -47,7 +47,7 @@ def test_a_peer_that_speaks_no_tls_is_named(said: bytes) -> None:
         thread.start()
         with pytest.raises(StreamError, match=r"no TLS 1\.3 with 127\.0\.0\.1"):
             shown_chain("127.0.0.1", listener.getsockname()[1])
-        thread.join(10)
+        thread.join(60)
 
 
 def test_a_peer_that_never_answers_ends_by_the_deadline() -> None:

@@ -24,7 +24,7 @@ from tests.tenant.steward.running import Running, prepare
 CLIENTS = 4
 LOAD_SECONDS = (0.0, 1.0)
 """How long the load lasts once the first certificate is there, before the Steward is killed (seconds)."""
-STARTED_SECONDS = 30
+STARTED_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
