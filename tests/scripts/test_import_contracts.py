@@ -11,7 +11,7 @@ import pytest
 from tests.support import ROOT
 
 LINT = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
-SHARED = ("errors", "config", "manifest", "sealing", "wire")
+SHARED = ("errors", "config", "manifest", "manifest_rules", "sealing", "wire")
 PACKAGES = ("evidence", "keep", "host", "tenant", "trust", "simulator", "cli")
 
 
@@ -52,6 +52,7 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         ("simulator/device", "import enarx.host"),
         ("wire", "import enarx.config"),
         ("sealing", "import cryptography"),
+        ("manifest_rules", "import enarx.config"),
         ("config", "import tomlkit"),
         ("errors", "import enarx.wire"),
         ("host/launch", "import enarx.cli"),

@@ -251,6 +251,19 @@ def test_a_revocation_list_that_is_stale_or_forged_is_refused() -> None:
 # --- hostile bytes
 
 
+def test_a_certificate_of_another_version_or_with_serial_0_is_malformed() -> None:
+    version = bytes.fromhex("a003020102")
+    honest = issued()[0]
+    at = honest.index(version) + len(version)
+    size = honest[at + 1]
+    for odd in (
+        honest.replace(version, version[:-1] + b"\x09", 1),
+        honest[: at + 2] + bytes(size) + honest[at + 2 + size :],
+    ):
+        verdict = verify([odd, issued()[1]], HOST, expect(), NOW)
+        assert isinstance(verdict.error, MalformedError)
+
+
 def test_chains_are_bounded() -> None:
     one = issued()
     for shown in ([], one * CHAIN_MAX, [bytes(CERTIFICATE_MAX_BYTES + 1)], [b"junk"], [one[0][:-1], one[1]]):

@@ -28,10 +28,10 @@ def authority_digest(option: str, text: str) -> str:
     from pathlib import Path
 
     from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     from enarx.manifest import digest_of
+    from enarx.tenant.keepchain import UNREADABLE
 
     try:
         with Path(text).open("rb") as file:
@@ -43,7 +43,7 @@ def authority_digest(option: str, text: str) -> str:
         raise UsageError(
             f"{option} {text}: {error.strerror}", code="file-unreadable", hint="`sha256:...`, or a certificate in PEM"
         ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise UsageError(
             f"{option} {text} is no certificate in PEM", code="ca-certificate", hint="ca.pem of the Steward"
         ) from error

@@ -212,7 +212,7 @@ class _Case:
             self.rules.append(Rule("certificate-authority", True, written(pin), "issued under it", "client, manifest"))
         if pins:
             listed = check_revocation(chain, self.expected.crls, self.now)
-            seen = "not on the Steward's current list" if listed else "no list given"
+            seen = "not on the Steward's current list" if listed else "no list of the Steward's was given"
             self.rules.append(Rule("certificate-revocation", True, "not revoked", seen, "revocation lists"))
             self.authority = True
 

@@ -16,17 +16,29 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from enarx.errors import AuthenticityError, CollateralError, MalformedError
+from enarx.evidence import der
 from enarx.evidence.binding import MANIFEST_DIGEST_OID, SNP_EVIDENCE_OID
+from enarx.evidence.certificate import parse_crl, parse_public_key
+from enarx.evidence.chain import moment, seconds
+from enarx.evidence.signature import PYCA
 
 CHAIN_MAX: Final = 6
 """Certificates in one chain, leaf and anchor included (count)."""
 CERTIFICATE_MAX_BYTES: Final = 64 * 1024
 """Largest certificate that is read (bytes); one that carries evidence has about 8 KiB."""
+
+UNREADABLE: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What ``cryptography`` raises for certificates and lists that it cannot read: five kinds without a common base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +72,14 @@ def read_chain(shown: Sequence[bytes]) -> KeepChain:
     """Read a chain (DER, leaf first); MalformedError for what is none, and for a leaf that is no Keep's."""
     if not 1 <= len(shown) <= CHAIN_MAX or any(len(one) > CERTIFICATE_MAX_BYTES for one in shown):
         raise _malformed(f"not 1 to {CHAIN_MAX} certificates of at most {CERTIFICATE_MAX_BYTES} bytes")
+    for encoded in shown:
+        _check_form(encoded)
     try:
         certificates = tuple(map(x509.load_der_x509_certificate, shown))
         for one in certificates:
             _ = one.extensions, one.public_key()  # parsed late, and hostile as well
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+            _ = one.not_valid_before_utc, one.not_valid_after_utc
+    except UNREADABLE as error:
         raise _malformed(f"a certificate cannot be read: {str(error)[:200]}") from error
     leaf = certificates[0]
     return KeepChain(
@@ -110,29 +125,26 @@ def check_revocation(chain: KeepChain, lists: Sequence[bytes], now: datetime) ->
     CollateralError (``collateral-expired``) for a list that is not current, MalformedError.
     """
     issuer = chain.certificates[1]
-    key = issuer.public_key()
-    found = False
+    at, found = seconds(now), False
     for encoded in lists:
-        listed = _crl(encoded)
-        if listed is None or listed.issuer != issuer.subject:
+        listed = parse_crl(encoded)
+        if listed.issuer != issuer.subject.public_bytes():
             continue
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not listed.is_signature_valid(key):
+        if not PYCA.load(parse_public_key(_spki(issuer)), listed.scheme)(listed.signature, listed.tbs):
             raise AuthenticityError(
                 "a revocation list is not signed by the CA that it names",
                 code="crl-signature",
                 hint="fetch the list from the Steward: /v1/crl",
             )
-        due = listed.next_update_utc
-        if due is None or not listed.last_update_utc <= now < due:
+        if not listed.this_update <= at < listed.next_update:
             raise CollateralError(
                 "the Steward's revocation list is not current",
                 code="collateral-expired",
                 hint="fetch the list from the Steward: /v1/crl",
             )
-        entry = listed.get_revoked_certificate_by_serial_number(chain.leaf.serial_number)
-        if entry is not None:
+        if chain.leaf.serial_number in listed.revoked:
             raise AuthenticityError(
-                f"the certificate was revoked at {entry.revocation_date_utc:%Y-%m-%dT%H:%M:%SZ}",
+                f"the certificate was revoked at {moment(listed.revoked[chain.leaf.serial_number])}",
                 code="certificate-revoked",
                 hint="its Steward has withdrawn it; trust this Keep with nothing",
             )
@@ -140,12 +152,15 @@ def check_revocation(chain: KeepChain, lists: Sequence[bytes], now: datetime) ->
     return found
 
 
-def _crl(encoded: bytes) -> x509.CertificateRevocationList | None:
-    """A list, or None for one that ``cryptography`` cannot read: then it is not this project's CA's."""
-    try:
-        return x509.load_der_x509_crl(encoded)
-    except (ValueError, UnsupportedAlgorithm):
-        return None
+def _check_form(encoded: bytes) -> None:
+    """What ``cryptography`` lets pass, or only warns of: so that a certificate has one encoding (RFC 5280 4.1)."""
+    whole = der.only(encoded, der.SEQUENCE, CERTIFICATE_MAX_BYTES)
+    tbs = der.expect(encoded, whole.start, whole.stop, der.SEQUENCE)
+    algorithm = der.expect(encoded, tbs.stop, whole.stop, der.SEQUENCE)
+    der.bit_string(encoded, der.expect(encoded, algorithm.stop, whole.stop, der.BIT_STRING))
+    version = der.expect(encoded, tbs.start, tbs.stop, 0xA0)
+    if der.natural(encoded, der.expect(encoded, version.stop, tbs.stop, der.INTEGER)) == 0:
+        raise _malformed("a certificate has the serial number 0")
 
 
 def _subject(host: str) -> x509.DNSName | x509.IPAddress:
