@@ -297,6 +297,32 @@ def test_revoking_is_logged_once_and_needs_a_certificate_that_was_issued(
         assert store.head().sequence == 3
 
 
+@pytest.mark.parametrize(
+    ("database", "code"),
+    [
+        ("postgresql://u:s3cret%zz@host/db", "database-address"),
+        ("postgresql://u:s3 cret@host/db", "database-address"),
+        ("postgresql:password=s3cret s3cret", "database-address"),
+        ("mysql://u:s3cret@host/db", "database-kind"),
+        ("http://u:s3cret@host/db", "database-kind"),
+        ("postgresql://u:s3cret@127.0.0.1:1/db", "database"),
+    ],
+)
+def test_no_password_of_a_database_is_shown(database: str, code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from enarx.cli.main import main
+
+    assert main(["steward", "log", "--database", database]) == 1
+    captured = capsys.readouterr()
+    assert f"Code: {code}\n" in captured.err
+    assert "s3" not in captured.out + captured.err
+
+
+def test_the_database_may_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path)
+    monkeypatch.setenv("STEWARD_DATABASE", str(tmp_path / "steward.db"))
+    assert enarx("steward", "log", "--verify") == 0
+
+
 def test_reading_makes_no_database(tmp_path: Path) -> None:
     for arguments in (("log",), ("revoke", "1")):
         with pytest.raises(ConfigError) as caught:

@@ -89,8 +89,9 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directory", metavar="DIRECTORY", default=".", help="what `steward init` made (default: .)")
     parser.add_argument("--config", metavar="FILE", help=f"policy file (default: {CONFIG} of the directory)")
     parser.add_argument(
-        "--database", metavar="DB", help=f"path, or postgresql://... (default: {DATABASE} of the directory)"
-    )
+        "--database", metavar="DB", default=os.environ.get("STEWARD_DATABASE"),
+        help=f"path, or postgresql://... (default: $STEWARD_DATABASE, else {DATABASE} of the directory)",
+    )  # fmt: skip
 
 
 def _add_authority(parser: argparse.ArgumentParser) -> None:
@@ -248,7 +249,9 @@ def _existing(args: argparse.Namespace) -> str:
     from enarx.errors import ConfigError
 
     database = _database(args)
-    if "postgres" not in database.partition(":")[0] and not Path(database.removeprefix("sqlite:")).exists():
+    path = database.removeprefix("sqlite:")
+    elsewhere = database.startswith(("postgres:", "postgresql:")) or "://" in path
+    if not elsewhere and not Path(path).exists():
         raise ConfigError(f"there is no database {database}", code="database-missing", hint="give --database")
     return database
 
