@@ -156,7 +156,14 @@ def test_evidence_that_is_not_over_the_keeps_key_stops_the_keep(honest: Tenant, 
 
 
 @pytest.mark.parametrize(
-    ("lie", "word"), [("debug", "debug"), ("revoked", "revoked"), ("other-keep", "measurement"), ("self-made-root", "")]
+    ("lie", "word"),
+    [
+        ("debug", "debug"),
+        ("old-tcb", "tcb"),
+        ("revoked", "revoked"),
+        ("other-keep", "measurement"),
+        ("self-made-root", "self-made"),
+    ],
 )
 def test_evidence_that_does_not_hold_is_refused_by_the_steward(
     honest: Tenant, tmp_path: Path, lie: str, word: str

@@ -145,7 +145,7 @@ def _problem(answer: Answer) -> EvidenceError:
             rules = [said for name, said in _failed_rules(found) if name not in text]
             text += f" ({'; '.join(rules)})" if rules else ""
     if answer.status in (400, 401, 403, 409, 413, 422):
-        see = "the Steward's log has the whole appraisal"
+        see = "the Steward's log has its decision"
         return PolicyError(
             f"the Steward refused this Keep: {text}", code="steward-refused", hint=f"{hint}; {see}" if hint else see
         )
