@@ -80,6 +80,7 @@ def test_an_empty_file_is_valid_and_accepts_nothing() -> None:
     assert policy.simulated is None
     assert not policy.accepts_kvm
     assert policy.certificate.lifetime == LIFETIME_MAX == timedelta(hours=24)
+    assert policy.service.rate > 0  # a limit is the default
 
 
 def test_every_table_is_read() -> None:

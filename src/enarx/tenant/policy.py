@@ -38,6 +38,12 @@ from enarx.toml_document import Document
 LIFETIME_MAX: Final = timedelta(hours=24)
 """Longest validity of an issued certificate, and the default."""
 
+RATE: Final = 500
+"""Requests a second that one address may make of one worker, by default: more than a worker can serve, for a balancer
+may stand there for all clients, and less than would be worth refusing one by one (count)."""
+BURST: Final = 1000
+"""Requests at once, likewise (count)."""
+
 Read = Callable[[str, int, bool], bytes]
 """``(name, limit, private) -> bytes`` of a file that the policy names, relative to the policy; raises ConfigError.
 
@@ -70,8 +76,8 @@ class ServiceRules:
 
     names: tuple[str, ...] = ()
     policy_readers: tuple[bytes, ...] = ()
-    rate: int = 100
-    burst: int = 200
+    rate: int = RATE
+    burst: int = BURST
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +228,6 @@ def _service(reader: tables.Tables, table: Any) -> ServiceRules:
     return ServiceRules(
         reader.host_names(("service", "names"), stated.get("names", [])),
         reader.digests(("service", "policy_readers"), readers) if readers else (),
-        reader.number(("service", "rate"), stated.get("rate", 100), 1_000_000),
-        reader.number(("service", "burst"), stated.get("burst", 200), 1_000_000),
+        reader.number(("service", "rate"), stated.get("rate", RATE), 1_000_000),
+        reader.number(("service", "burst"), stated.get("burst", BURST), 1_000_000),
     )
