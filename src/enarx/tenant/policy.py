@@ -39,8 +39,8 @@ LIFETIME_MAX: Final = timedelta(hours=24)
 """Longest validity of an issued certificate, and the default."""
 
 RATE: Final = 500
-"""Requests a second that one address may make of one worker, by default: more than a worker can serve, for a balancer
-may stand there for all clients, and less than would be worth refusing one by one (count)."""
+"""Requests a second that one address may make of one worker, by default (count). More than a worker can serve, for a
+balancer may stand there for all clients: this stops a flood of what is cheap to refuse."""
 BURST: Final = 1000
 """Requests at once, likewise (count)."""
 

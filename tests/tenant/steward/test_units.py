@@ -10,12 +10,13 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from starlette.requests import Request as StarletteRequest
 
 from enarx.errors import MalformedError, StreamError
 from enarx.evidence import der
@@ -25,7 +26,10 @@ from enarx.tenant.steward.engine import Engine
 from enarx.tenant.steward.journal import PENDING_MAX, Journal
 from enarx.tenant.steward.limits import ADDRESSES_MAX, RateLimit
 from enarx.tenant.steward.log import Entry, verify
+from enarx.tenant.steward.metrics import Metrics
+from enarx.tenant.steward.reader import Reader
 from enarx.tenant.steward.serve import bind
+from enarx.tenant.steward.service import Service
 from enarx.tenant.steward.store import Store, StoreError, connect
 from tests.e2e.command import SECONDS, alive, wait_for
 from tests.evidence.snp.forge import ec_key, extension, spki
@@ -176,6 +180,26 @@ def test_a_decision_whose_certificate_cannot_be_made_is_logged_as_a_refusal(tmp_
     store = connect(str(tmp_path / "x.db"))
     assert ['"outcome":"refused"' in row.body for row in store.rows()] == [True, False]
     store.close()
+
+
+def test_a_steward_whose_ca_is_not_valid_is_not_ready(tmp_path: Path) -> None:
+    ca = authority().certificate
+    place = str(tmp_path / "x.db")
+
+    async def ready(now: datetime) -> tuple[int, bytes]:
+        journal, reader = Journal(lambda: connect(place)), Reader(lambda: connect(place))
+        with ThreadPoolExecutor(1) as threads:
+            service = Service(
+                Engine(authority(), policy(), journal, clock=lambda: now, threads=threads), reader, Metrics()
+            )
+            answer = await service._ready(StarletteRequest({"type": "http"}))
+        reader.close()
+        return answer.status_code, bytes(answer.body)
+
+    assert asyncio.run(ready(NOW)) == (200, b'{"ready":true}')
+    for now in (ca.not_valid_before_utc - timedelta(seconds=1), ca.not_valid_after_utc):
+        status, body = asyncio.run(ready(now))
+        assert (status, b"the CA is not valid now" in body) == (503, True)
 
 
 PARENT = """
