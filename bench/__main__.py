@@ -23,6 +23,9 @@ BENCHES: Final = {
     "evidence": "bench.evidence",
     "launch-digest": "bench.launch_digest",
     "package": "bench.package",
+    "attested": "bench.attested",
+    "steward": "bench.steward",
+    "steward-kill": "bench.steward_kill",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

@@ -3,7 +3,7 @@
 A block fenced as ``console`` or ``sh`` is a sequence of commands (``console``: the lines after ``$ ``, the others are
 output). Each block runs in a directory of its own, prepared with what the text calls by name: ``app.wasm``, a program
 that prints a line, ``Enarx.toml`` with the three standard streams, ``app/``, both of these with files, to be packed,
-``data/``, a real report with its VCEK and a policy that accepts it, and the files of a launch.
+``data/``, a real report with its VCEK and a policy that accepts it, the files of a launch, and a Steward's CA.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from enarx import config
 from enarx.evidence.ovmf import SectionType
+from enarx.tenant.steward.ca import make_authority
 from tests.evidence.ovmf_images import AMD_SEV_SECTIONS, ovmf_image
 from tests.support import ROOT
 
@@ -105,6 +107,7 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "page.html").write_text("<p>from the host</p>\n")
     write_workload(tmp_path / "app")
+    (tmp_path / "ca.pem").write_bytes(make_authority("Steward", datetime.now(UTC))[1])
     write_evidence(tmp_path)
     write_launch_files(tmp_path)
     return tmp_path

@@ -25,6 +25,8 @@ from tests import workloads
 from tests.e2e.command import ENARX, config, enarx, environment
 
 SECRET = "correct horse battery staple"
+CURRENT_TCB = "[simulated.minimum_tcb.reported]\nsnp = 24\n"
+"""What the simulated processor has when it does not lie about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def tenant(
     measurement = enarx("simulator", "measure", cwd=home).stdout.decode().strip()
     made = enarx("steward", "init", directory, "--name", "127.0.0.1", cwd=home)
     assert made.returncode == 0, made.stderr.decode()
-    text = f'[simulated]\nroot = "../root.pem"\nmeasurement = ["{measurement}"]\n' if simulated else ""
+    text = f'[simulated]\nroot = "../root.pem"\nmeasurement = ["{measurement}"]\n{CURRENT_TCB}' if simulated else ""
     digests = ", ".join(f'"{digest_of(module)}"' for module in modules)
     stated = f'config = ["{digest_of(configured.encode())}"]\n' if configured else ""
     text += f'[workload.web]\ndigest = [{digests}]\nargs = "any"\n{stated}'

@@ -75,7 +75,7 @@ def ask(keep: Attested, **named: Any) -> Answer:
     """As the Keep does it: a stream from the host, then the exchange in it."""
     pin = keep.manifest.steward
     assert pin is not None
-    stream = socket.create_connection((HOST, place(pin).port), timeout=10)
+    stream = socket.create_connection((HOST, place(pin).port), timeout=60)
     try:
         return exchange(stream, pin, request(keep), NOW, **named)
     finally:
@@ -238,7 +238,7 @@ class Slow(Service):
     def handle(self, tls: ssl.SSLSocket) -> None:
         read_request(tls)
         tls.sendall(self.head)
-        for _ in range(100):
+        while True:
             tls.sendall(b"a")
             time.sleep(0.05)
 
@@ -247,16 +247,14 @@ class Slow(Service):
     "head", [b"", OK + b"Content-Length: 100\r\n\r\n", OK + b"A:"], ids=["status", "body", "header"]
 )
 def test_answer_that_trickles_ends_by_the_deadline(head: bytes) -> None:
-    start = time.monotonic()
     assert refused(Slow(head), StreamError, seconds=0.4).code == "steward-unreachable"
-    assert time.monotonic() - start < 0.05 * 100
 
 
 def test_endless_interim_answers_end_by_the_deadline() -> None:
     class Interim(Service):
         def handle(self, tls: ssl.SSLSocket) -> None:
             read_request(tls)
-            for _ in range(100):
+            while True:
                 tls.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                 time.sleep(0.05)
 

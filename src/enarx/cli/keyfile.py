@@ -19,16 +19,21 @@ MAX_KEY_FILE_BYTES = 64 << 10
 
 def read_input(path: str, limit: int, what: str) -> bytes:
     """The bytes of a file of at most ``limit`` bytes; raises UsageError (``file-unreadable``, ``file-size``)."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(limit + 1)
-    except (OSError, ValueError) as error:
-        raise _file_error("file-unreadable", f"cannot read the {what}", path, error) from error
+    data = read_beginning(path, limit, what)
     if len(data) > limit:
         raise UsageError(
             f"the {what} {path} is longer than {limit} bytes", code="file-size", hint="this is not the file you mean"
         )
     return data
+
+
+def read_beginning(path: str, limit: int, what: str) -> bytes:
+    """The same for what has to be refused elsewhere when it is too long: never more than ``limit`` + 1 bytes."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise _file_error("file-unreadable", f"cannot read the {what}", path, error) from error
 
 
 def load_private_key(path: str) -> ec.EllipticCurvePrivateKey:

@@ -26,6 +26,8 @@ class _Parser(argparse.ArgumentParser):
 
 COMMANDS: Final = {
     "run": "run a WebAssembly module in a Keep",
+    "manifest": "print the manifest of a launch, for policies and clients",
+    "verify": "verify a Keep that serves: its certificate, the evidence in it, and what it runs",
     "config": "work with Enarx.toml",
     "package": "build, encrypt, sign and look at packages",
     "evidence": "look at evidence of a TEE, and verify it",
@@ -118,7 +120,7 @@ def _flush() -> None:
 
 
 def _separate(arguments: list[str]) -> tuple[list[str], list[str]]:
-    if arguments[:1] == ["run"]:
+    if arguments[:1] in (["run"], ["manifest"]):
         from enarx.cli.run import separate
 
         return separate(arguments)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from enarx.host.launch import Ending
     from enarx.manifest import StewardPin
 
-MAX_CA_BYTES: Final = 1 << 16
-"""Largest certificate of a Steward's CA, in bytes."""
 _FLAGS: Final = ("--timings", "--verbose", "--require-sandbox", "--checked-calls", "--no-cache", "--help", "-h")
 _OPTIONS: Final = (
     "--wasmcfgfile", "--dir", "--env", "--backend", "--cache-dir", "--steward", "--steward-ca", "--allow",
     "--simulator-misbehave",
 )  # fmt: skip
+_OF_MANIFEST: Final = ((*_FLAGS, "--digest"), (*_OPTIONS, "--out"))
+"""The same for ``manifest``, which has a flag and an option of its own beside those of ``run``."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,6 +33,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "workload's own. Exit status: the workload's (0-125; 125 also stands for anything above), 1 when it could "
         "not be started, 2 for wrong usage, 124 when a limit ended it, 134 when it trapped, 128+N after signal N.",
     )
+    add_launch(parser)
+    parser.set_defaults(run=run)
+
+
+def add_launch(parser: argparse.ArgumentParser) -> None:
+    """Add the command line of a launch: the workload, what it is given, and how its Keep runs."""
     parser.add_argument("module", metavar="MODULE", help="the WebAssembly module (.wasm)")
     parser.add_argument(
         "arguments", metavar="ARG", nargs="*", help="arguments for the workload, after those in Enarx.toml"
@@ -50,7 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--backend", metavar="KIND", default=os.environ.get("ENARX_BACKEND", "process"),
         help="kind of Keep; this version has `process`, which isolates nothing from this machine",
     )  # fmt: skip
-    add_attestation(parser)
+    _add_attestation(parser)
     parser.add_argument("--timings", action="store_true", help="print where start-up time went")
     parser.add_argument("--verbose", action="store_true", help="say what the sandbox applied, and more")
     parser.add_argument(
@@ -59,10 +65,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--cache-dir", metavar="DIR", help="where compiled code is kept (default: the user's cache)")
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write compiled code")
     parser.add_argument("--checked-calls", action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run)
 
 
-def add_attestation(parser: argparse.ArgumentParser) -> None:
+def _add_attestation(parser: argparse.ArgumentParser) -> None:
     """Add what a launch before a Steward takes."""
     parser.add_argument(
         "--steward", metavar="URL",
@@ -86,17 +91,19 @@ def add_attestation(parser: argparse.ArgumentParser) -> None:
 def separate(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Our own arguments, and the workload's: from the first one after MODULE that is not ours, or after ``--``.
 
-    ``arguments`` begins with ``run``. argparse never sees the workload's, of which it would take some for its own.
+    ``arguments`` begins with ``run`` or ``manifest``. argparse never sees the workload's, of which it would take some
+    for its own.
     """
+    flags, options = _OF_MANIFEST if arguments[0] == "manifest" else (_FLAGS, _OPTIONS)
     index, seen_module = 1, False
     while index < len(arguments):
         argument = arguments[index]
         if argument == "--":
             end = index if seen_module else index + 2  # before MODULE, it says that MODULE begins with a dash
             return arguments[:end], arguments[index + 1 if seen_module else end :]
-        if argument.partition("=")[0] in _OPTIONS:
+        if argument.partition("=")[0] in options:
             index += 1 if "=" in argument else 2
-        elif argument in _FLAGS:
+        elif argument in flags:
             index += 1
         elif seen_module:
             return arguments[:index], arguments[index:]
@@ -119,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
             code="backend-unknown",
             hint="this version has `process`",
         )
-    steward = _steward(args)
+    steward = steward_pin(args)
     keep = KeepProcess(measured=steward is not None)  # first, so that it starts up while we read
     spawned = time.monotonic()
     launch = None
@@ -182,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
     return ending.status
 
 
-def _steward(args: argparse.Namespace) -> StewardPin | None:
+def steward_pin(args: argparse.Namespace) -> StewardPin | None:
     """The Steward of the command line. Raises UsageError."""
     if args.steward is None:
         given = {
@@ -194,35 +201,14 @@ def _steward(args: argparse.Namespace) -> StewardPin | None:
             if value:
                 raise UsageError(f"{option} goes with --steward", hint="name the Steward, or leave it out")
         return None
+    from enarx.cli.authority import authority_digest
     from enarx.manifest import StewardPin
 
     if not args.steward_ca:
         raise UsageError(
             "--steward needs --steward-ca", hint="`enarx steward init` and `enarx steward serve` print the digest"
         )
-    if args.steward_ca.startswith("sha256:"):
-        return StewardPin(args.steward, args.steward_ca)
-    return StewardPin(args.steward, _pin_of(args.steward_ca))
-
-
-def _pin_of(name: str) -> str:
-    """The digest of the key in a CA's certificate (PEM). Raises UsageError."""
-    from pathlib import Path
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    from enarx.manifest import digest_of
-
-    try:
-        with Path(name).open("rb") as file:
-            certificate = x509.load_pem_x509_certificate(file.read(MAX_CA_BYTES))
-        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except OSError as error:
-        raise UsageError(f"--steward-ca {name}: {error.strerror}", hint="`sha256:...`, or a certificate") from error
-    except ValueError as error:
-        raise UsageError(f"--steward-ca {name} is no certificate in PEM", hint="ca.pem of the Steward") from error
-    return digest_of(key)
+    return StewardPin(args.steward, authority_digest("--steward-ca", args.steward_ca))
 
 
 def _log(line: str) -> None:

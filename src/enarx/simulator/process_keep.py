@@ -50,6 +50,8 @@ OURS: Final = (
     "evidence/binding.py",
     "keep",
     "manifest.py",
+    "manifest_rules.py",
+    "sealing.py",
     "toml_document.py",
     "wire.py",
 )

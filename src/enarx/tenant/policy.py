@@ -32,6 +32,7 @@ from enarx.evidence.snp import Root
 from enarx.evidence.snp.policyfile import POLICY_MAX_BYTES, policy_from_table
 from enarx.evidence.snp.simulated import simulated_roots
 from enarx.tenant import policytables as tables
+from enarx.tenant.publishedconfig import check_sgx, read_snp
 from enarx.tenant.signature.bundle import Sigstore
 from enarx.tenant.signature.settings import read_sigstore
 from enarx.tenant.workloads import Workload, read_workloads, who_needs_sigstore
@@ -39,6 +40,12 @@ from enarx.toml_document import Document
 
 LIFETIME_MAX: Final = timedelta(hours=24)
 """Longest validity of an issued certificate, and the default."""
+
+RATE: Final = 500
+"""Requests a second that one address may make of one worker, by default (count). More than a worker can serve, for a
+balancer may stand there for all clients: this stops a flood of what is cheap to refuse."""
+BURST: Final = 1000
+"""Requests at once, likewise (count)."""
 
 Read = Callable[[str, int, bool], bytes]
 """``(name, limit, private) -> bytes`` of a file that the policy names, relative to the policy; raises ConfigError.
@@ -72,8 +79,8 @@ class ServiceRules:
 
     names: tuple[str, ...] = ()
     policy_readers: tuple[bytes, ...] = ()
-    rate: int = 100
-    burst: int = 200
+    rate: int = RATE
+    burst: int = BURST
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
             raise document.type_error((key,), "a table", value)
     reader = tables.Tables(document)
     if "sgx" in top:
-        tables.check_sgx(reader, top["sgx"])
+        check_sgx(reader, top["sgx"])
     simulated, roots = _simulated(document, top.get("simulated"), read)
     workloads = read_workloads(reader, top.get("workload", {}), read)
     secrets = _secrets(reader, top.get("secret", []), {one.name for one in workloads}, read)
@@ -128,7 +135,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
     return Policy(
         digest=hashlib.sha256(data).digest(),
         text=data.decode(),
-        snp=_evidence(document, "snp", top["snp"]) if "snp" in top else None,
+        snp=_evidence(document, "snp", read_snp(reader, top["snp"])) if "snp" in top else None,
         simulated=simulated,
         simulated_roots=roots,
         workloads=workloads,
@@ -226,6 +233,6 @@ def _service(reader: tables.Tables, table: Any) -> ServiceRules:
     return ServiceRules(
         reader.host_names(("service", "names"), stated.get("names", [])),
         reader.digests(("service", "policy_readers"), readers) if readers else (),
-        reader.number(("service", "rate"), stated.get("rate", 100), 1_000_000),
-        reader.number(("service", "burst"), stated.get("burst", 200), 1_000_000),
+        reader.number(("service", "rate"), stated.get("rate", RATE), 1_000_000),
+        reader.number(("service", "burst"), stated.get("burst", BURST), 1_000_000),
     )

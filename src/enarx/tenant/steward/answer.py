@@ -67,7 +67,10 @@ def compatible_answer(content_type: str, issuer: bytes, issued: Sequence[bytes])
 
 def attest_answer(chain: Sequence[bytes], ear: str, secrets: Sequence[SealedSecret]) -> bytes:
     """The body that answers ``POST /v1/attest``: chain leaf first, attestation result, sealed secrets."""
-    sealed = [{"name": one.name, "enc": _base64(one.enc), "ciphertext": _base64(one.ciphertext)} for one in secrets]
+    sealed = [
+        {"name": one.name, "kem": one.kem, "enc": _base64(one.enc), "ciphertext": _base64(one.ciphertext)}
+        for one in secrets
+    ]
     return _json({"chain": [_base64(one) for one in chain], "ear": ear, "secrets": sealed})
 
 

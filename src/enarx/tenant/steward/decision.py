@@ -33,7 +33,8 @@ class Grant:
     """What an accepted request is given: a certificate over ``spki`` until ``not_after`` at most, and secrets.
 
     ``evidence`` is (OID, value) of the extension that the certificate repeats, ``workload`` the name in the policy and
-    ``manifest_digest`` that of the manifest (empty and None without one).
+    ``manifest_digest`` that of the manifest (empty and None without one). ``sealing_key`` is the ML-KEM-1024 key of the
+    request, if it has one, for the secrets.
     """
 
     spki: bytes
@@ -42,6 +43,7 @@ class Grant:
     workload: str
     not_after: datetime | None
     secrets: tuple[Secret, ...]
+    sealing_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,11 @@ class Engine:
             return Outcome(decision)
         try:
             issued = self.authority.issue(grant, judge.policy.certificate, now)
-            secrets = seal(grant.secrets, grant.spki, grant.manifest_digest) if grant.manifest_digest else ()
+            secrets = (
+                seal(grant.secrets, grant.spki, grant.manifest_digest, grant.sealing_key)
+                if grant.manifest_digest
+                else ()
+            )
         except (CollateralError, MalformedError) as error:
             return Outcome(_withdrawn(decision, error))
         return Outcome(decision, issued, secrets=secrets)

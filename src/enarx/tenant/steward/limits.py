@@ -15,6 +15,8 @@ BODY_SECONDS: Final = 10.0
 """How long a client may take to send a body (seconds)."""
 KEEP_ALIVE_SECONDS: Final = 30
 """How long a connection may be idle between requests (seconds)."""
+FAREWELL_SECONDS: Final = 2.0
+"""How long a client may take to close its end of a connection when the Steward stops (seconds)."""
 CONNECTIONS_MAX: Final = 1024
 """Connections and requests at once, for each worker (count)."""
 GRACE_SECONDS: Final = 10
