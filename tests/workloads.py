@@ -35,10 +35,10 @@ def example(name: str) -> Path:
 
 
 @cache
-def guest(source: Path) -> Path:
-    """The module of a source file (.c or .wat) beside the tests."""
+def guest(source: Path, *included: Path) -> Path:
+    """The module of a source file (.c or .wat) beside the tests, and of the files that it includes."""
     try:
-        return build.build_sources(f"test-{source.stem}", _COMPILERS[source.suffix], [source])
+        return build.build_sources(f"test-{source.stem}", _COMPILERS[source.suffix], [source, *included])
     except build.MissingToolError as error:
         support.missing(f"{error.tool} is not installed", error.package)
 

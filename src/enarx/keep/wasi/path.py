@@ -78,9 +78,7 @@ class PathCalls:
             raise WasiError(Errno.INVAL)
         node = self._place(source, old, old_length).existing()
         place = self._entry(target, new, new_length)
-        place.free()
-        if place.slash:
-            raise WasiError(Errno.NOENT)
+        place.free_for_link()
         target.fs.link(place.parent, place.name, node)
         return 0
 
@@ -177,9 +175,7 @@ class PathCalls:
         if target.startswith("/"):  # it could never be followed
             raise WasiError(Errno.PERM)
         place = self._entry(base, new, new_length)
-        place.free()
-        if place.slash:
-            raise WasiError(Errno.NOENT)
+        place.free_for_link()
         base.fs.create_symlink(place.parent, place.name, target)
         return 0
 
