@@ -1,4 +1,4 @@
-"""The life of a Keep: sandbox, launch, proof, streams, compile, lock down, run, report.
+"""The life of a Keep: sandbox, launch, proof, lock down, compile, streams, run, report.
 
 The main thread serves the link, the TLS handshakes and the deadline; the workload runs in a thread of its own.
 Whatever ends the workload, the main thread reports it and leaves at once: a workload that loops, or waits in a
@@ -194,8 +194,6 @@ class Keep:
                 self._sandbox.report["memory_locked"] = self._memory
             self._timings.mark("sandbox, second half")
         self._certify(world)
-        world.open()
-        self._timings.mark("streams open")
         done = os.eventfd(0, os.EFD_CLOEXEC)
         runtime = Runtime(
             world.context, config.limits.memory_bytes, lambda: os.eventfd_write(done, 1), checked=launch.checked_calls
@@ -204,6 +202,8 @@ class Keep:
         module, cached = runtime.load(launch.module, CodeCache(self.link, launch.cache_key))
         runtime.check(module)
         self._timings.mark("code loaded from the cache" if cached else "compiled")
+        world.open()  # last: to compile may take long, and whoever is connected to a workload expects it to run
+        self._timings.mark("streams open")
         self._status()
         return self._supervise(runtime, module, done, config)
 
