@@ -19,7 +19,7 @@ def open_descriptors() -> set[tuple[int, str]]:
 
 
 @contextlib.contextmanager
-def nothing_left_open(seconds: float = 10.0) -> Iterator[None]:
+def nothing_left_open(seconds: float = 60.0) -> Iterator[None]:
     """Fail when the block leaves a descriptor or a thread behind; threads get a while to end."""
     before, threads = open_descriptors(), set(threading.enumerate())
     yield

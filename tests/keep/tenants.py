@@ -281,7 +281,7 @@ def tls_server(
             done.set()
             with contextlib.suppress(OSError), socket.create_connection(listener.getsockname(), timeout=1):
                 pass
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 
