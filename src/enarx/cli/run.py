@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("module", metavar="MODULE", help="the WebAssembly module (.wasm)")
     parser.add_argument(
-        "arguments", metavar="ARG", nargs="*", help="arguments for the workload, after those in Enarx.toml"
+        "arguments", metavar="ARG", nargs="*", default=[], help="arguments for the workload, after those in Enarx.toml"
     )
     parser.add_argument(
         "--wasmcfgfile", metavar="FILE", default=os.environ.get("ENARX_WASMCFGFILE"),

@@ -69,7 +69,7 @@ def _config(path: Path) -> list[tuple[str, str, bytes]]:
 def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise UsageError(f"--env {text!r} is not NAME=VALUE")
+        raise UsageError(f"--env {text!r} is not NAME=VALUE", hint="for example --env GREETING=hello")
     return name, value
 
 

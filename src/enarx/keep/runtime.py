@@ -190,4 +190,5 @@ def _describe(trap: wasmtime.Trap) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:MAX_MESSAGE]
+    """The engine's message and its causes, each of which it writes below the last."""
+    return " ".join(str(error).split()).replace(" Caused by: ", ": ")[:MAX_MESSAGE]
