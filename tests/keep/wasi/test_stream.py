@@ -429,7 +429,12 @@ def test_reading_sends_what_is_kept(secure: Secure) -> None:
 def test_waiting_to_read_sends_what_is_kept_and_is_not_a_reason_to_wake(secure: Secure, later: Later) -> None:
     guest, fd, stream, peer = secure
     total = fill(secure)
-    later(0.03, lambda: [drain(peer, total), peer.sendall(b"answer")])
+
+    def take_and_answer() -> None:
+        drain(peer, total)
+        peer.sendall(b"answer")
+
+    later(0.03, take_and_answer)
     (event,) = guest.poll(on_read(fd))
     assert (event.errno, event.flags) == (0, 0)
     assert event.nbytes > 0
@@ -478,7 +483,12 @@ def test_closing_does_not_wait_for_ever_and_then_the_stream_is_cut(
 def test_a_write_that_breaks_off_tells_how_far_it_came_and_the_next_one_why(secure: Secure, later: Later) -> None:
     guest, fd, _, peer = secure
     size = 1 << 20
-    later(0.0, lambda: [select.select([peer], [], []), cut(peer)])  # once something has come
+
+    def cut_when_something_has_come() -> None:
+        select.select([peer], [], [])
+        cut(peer)
+
+    later(0.0, cut_when_something_has_come)
     assert 0 < guest.send(fd, bytes(size)) < size
     with fails(Errno.PIPE):
         guest.send(fd, b"x")
