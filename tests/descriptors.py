@@ -1,9 +1,10 @@
-"""Counting what a test may not leave behind."""
+"""Descriptors of a test: counting what it may not leave behind, and waiting for one of any number."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ def open_descriptors() -> set[tuple[int, str]]:
         with contextlib.suppress(FileNotFoundError):  # the directory's own
             found.add((int(name), os.readlink(f"/proc/self/fd/{name}")))
     return found
+
+
+def becomes_ready(fileno: int, events: int = select.POLLIN, seconds: float = 60.0) -> bool:
+    """Wait for one of ``events`` (of ``poll``, as ``select`` takes no number above 1023); whether it came in time."""
+    poller = select.poll()
+    poller.register(fileno, events)
+    return bool(poller.poll(seconds * 1000))
 
 
 @contextlib.contextmanager

@@ -46,7 +46,9 @@ def test_what_is_no_module(content: bytes, code: str, tmp_path: Path) -> None:
 def test_what_the_compiler_says_is_in_one_line(tmp_path: Path) -> None:
     _, text = refused(tmp_path, "run", module(tmp_path, b"\0asm\x01\0\0\0\xff"))
     first = text.splitlines()[0]
-    assert first.startswith("Error: failed to compile Wasm module: failed to parse WebAssembly module: malformed section")
+    assert first.startswith(
+        "Error: failed to compile Wasm module: failed to parse WebAssembly module: malformed section"
+    )
     assert "Caused by" not in text
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import wasmtime
-from wasmtime import _ffi as ffi
 from hypothesis import given
 from hypothesis import strategies as st
+from wasmtime import _ffi as ffi
 
 from enarx.errors import WorkloadError
 from enarx.keep import engine

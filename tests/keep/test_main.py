@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import resource
-import select
 import signal
 import socket
 import threading
@@ -25,6 +24,7 @@ from enarx.keep.main import Keep, Timings
 from enarx.keep.sandbox import Sandbox
 from enarx.wire import Type, encode, encode_fields
 from tests import programs
+from tests.descriptors import becomes_ready
 from tests.e2e.command import STDIO
 
 SECONDS = 60.0
@@ -286,7 +286,7 @@ def test_the_conversation_that_is_damaged_below_is_a_good_one(prot: str) -> None
     def speak(sock: socket.socket) -> None:
         for frame in conversation(prot)[:-3]:
             socket.send_fds(sock, [frame], [write] if frame[2] & 1 else [])
-        assert select.select([read], [], [], SECONDS)[0], "the workload does not start"
+        assert becomes_ready(read), "the workload does not start"
         assert os.read(read, 100) == b"ready\n"
 
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import ssl
 import threading
@@ -16,6 +15,7 @@ import pytest
 
 from enarx.keep.wasi.abi import Errno, Fdflags
 from enarx.keep.wasi.tls_stream import RECORD, TlsStream
+from tests.descriptors import becomes_ready
 from tests.keep.wasi.conftest import MakeGuest
 from tests.keep.wasi.guest import Guest, fails, on_clock, on_read
 from tests.keep.wasi.sockets import raw, tls_stream
@@ -455,9 +455,7 @@ def test_the_announcement_of_the_end_waits_behind_what_is_kept(secure: Secure) -
     assert guest.recv(fd, 100) == b"answer"
 
 
-def test_closing_waits_a_while_for_a_peer_to_take_what_is_kept(
-    secure: Secure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_closing_waits_a_while_for_a_peer_to_take_what_is_kept(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("enarx.keep.wasi.tls_stream.CLOSE_SECONDS", 60.0)
     guest, fd, _, peer = secure
     total = fill(secure)
@@ -485,7 +483,7 @@ def test_a_write_that_breaks_off_tells_how_far_it_came_and_the_next_one_why(secu
     size = 1 << 20
 
     def cut_when_something_has_come() -> None:
-        select.select([peer], [], [])
+        assert becomes_ready(peer.fileno())
         cut(peer)
 
     later(0.0, cut_when_something_has_come)

@@ -127,7 +127,7 @@ class PathCalls:
             if rights & Rights.FD_WRITE or oflags & (Oflags.CREAT | Oflags.TRUNC):
                 raise WasiError(Errno.ISDIR)
             if rights & Rights.PATH_OPEN and not inheriting & (Rights.FD_READ | Rights.FD_WRITE):
-                # To open files and neither read nor write them: so asks who knows engines without rights (Zig's library).
+                # To open files, and neither read nor write them: so ask programs that know no rights (Zig's library).
                 inheriting = base.inheriting
             return OpenDirectory(base.fs, node, rights & Rights.DIRECTORY, inheriting, fdflags)
         if oflags & Oflags.DIRECTORY or place.slash:
