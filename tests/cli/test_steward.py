@@ -21,6 +21,7 @@ from enarx.tenant.steward.files import read_authority, read_policy
 from enarx.tenant.steward.log import Entry
 from enarx.tenant.steward.store import connect
 from tests.tenant.keeps import NOW, Keep, authority, manifest, policy_text, simulator
+from tests.tenant.signed import envelope, keep, signed_by
 
 AT = NOW.isoformat()
 
@@ -114,6 +115,31 @@ def test_check_judges_whether_the_manifest_pins_this_steward(request_files: dict
     assert enarx(*common, *manifest_file, "--ca", other) == 5
     with pytest.raises(UsageError):
         enarx(*common, *manifest_file, "--ca", request_files["csr"])
+
+
+def test_check_and_explain_judge_the_signatures_that_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = keep()
+    assert one.manifest is not None
+    files = {"csr": one.csr(), "manifest": one.manifest.encode(), "good.sig": envelope("a"), "bad.sig": envelope("b")}
+    files["policy"] = policy_text(workload=signed_by("a")).encode()
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    common = ("--manifest", tmp_path / "manifest", "--at", AT)
+    check = ("steward", "check", tmp_path / "csr", "--config", tmp_path / "policy", *common)
+    explain = ("policy", "explain", tmp_path / "policy", "--evidence", tmp_path / "csr", *common)
+    for command in (check, explain):
+        assert enarx(*command, "--signature", tmp_path / "bad.sig", "--signature", tmp_path / "good.sig") == 0
+        assert "workload-signature" in capsys.readouterr().out
+        assert enarx(*command, "--signature", tmp_path / "bad.sig", "--json") == 5
+        assert json.loads(capsys.readouterr().out)["code"] == "signature-mismatch"
+        assert enarx(*command) == 5
+        assert "Code: signature-missing" in capsys.readouterr().out
+        with pytest.raises(UsageError):
+            enarx(*command, *[part for _ in range(9) for part in ("--signature", tmp_path / "good.sig")])
+    assert enarx("policy", "check", tmp_path / "policy") == 0
+    assert "workload web: any package signed by 1 of 1: ed25519 sha256:" in capsys.readouterr().out
 
 
 def test_explain_prints_the_appraisal_of_a_refusal(

@@ -125,8 +125,8 @@ def run(args: argparse.Namespace) -> int:
         )
         scene.fetch(port, show)
         if args.keep_open:
-            show.say(f"Serving https://{NAME}:{port}/ until Ctrl-C", bold=True)
-            with _until_interrupted():
+            with _until_interrupted():  # first: whoever reads the line may interrupt at once
+                show.say(f"Serving https://{NAME}:{port}/ until Ctrl-C", bold=True)
                 keep.serve()
         keep.stop()
         scene.swap(show)

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "config": "work with Enarx.toml",
     "evidence": "look at evidence of a TEE, and verify it",
     "measure": "compute the launch measurement to expect",
+    "package": "sign and verify packages",
     "key": "make and use signing keys",
     "sign": "sign what a Keep is launched from",
     "steward": "run the service that attests Keeps and issues their certificates",

@@ -55,6 +55,9 @@ def add_collateral(parser: argparse.ArgumentParser) -> None:
     """The options that say what a request is judged with, here and in ``steward check``."""
     parser.add_argument("--chain", metavar="FILE", help="ASK (or ASVK) and ARK, PEM or DER; default: the embedded ones")
     parser.add_argument("--crl", metavar="FILE", action="append", default=[], help="revocation list, DER or PEM")
+    parser.add_argument(
+        "--signature", metavar="FILE", action="append", default=[], help="signature of the package: DSSE, sigstore"
+    )
     parser.add_argument("--ca", metavar="FILE", help="the Steward's CA certificate, PEM: the manifest must pin its key")
     parser.add_argument("--at", metavar="TIME", help="judge as of this time (2025-01-09T22:14:21Z); default: now")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -112,7 +115,19 @@ def read_request(args: argparse.Namespace, csr: str, manifest: str | None) -> Re
         chain=split_certificates(read_input(args.chain, CRL_MAX_BYTES, "chain")) if args.chain else (),
         crls=tuple(unwrap_pem(read_input(path, CRL_MAX_BYTES, "CRL"), "X509 CRL") for path in args.crl),
         compatible=manifest is None,
+        signatures=read_signatures(args.signature),
     )
+
+
+def read_signatures(paths: list[str]) -> tuple[bytes, ...]:
+    """Signature objects in files, as many and as large as a request may have; UsageError."""
+    from enarx.cli.keyfile import read_input
+    from enarx.errors import UsageError
+    from enarx.tenant.signature.signers import OBJECT_MAX_BYTES, OBJECTS_MAX
+
+    if len(paths) > OBJECTS_MAX:
+        raise UsageError(f"{len(paths)} signatures are given", code="signatures", hint=f"give at most {OBJECTS_MAX}")
+    return tuple(read_input(path, OBJECT_MAX_BYTES, "signature") for path in paths)
 
 
 def report(args: argparse.Namespace, request: Request, judge: Judge) -> int:
@@ -171,6 +186,10 @@ def summary(policy: Policy) -> list[str]:
             lines.append(f"{name}: {len(found.measurement)} measurements")
     names = ", ".join(one.name for one in policy.workloads)
     lines.append(f"workloads: {names or 'none: requests with a manifest are refused'}")
+    for one in policy.workloads:
+        if one.signers is not None:
+            which = "any package" if one.is_by_signers_alone else "its digests"
+            lines.append(f"workload {one.name}: {which} signed by {one.signers}")
     rules = policy.certificate
     lines.append(
         f"certificates: {int(rules.lifetime.total_seconds()) // 60} minutes, DNS {', '.join(rules.dns) or '-'}"

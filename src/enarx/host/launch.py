@@ -50,7 +50,10 @@ class RunningKeep(Protocol):
 
 @dataclass(slots=True)
 class Package:
-    """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers."""
+    """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers.
+
+    Or instead of config, CA files, module and layers one ``package``, and signatures of it.
+    """
 
     objects: Sequence[tuple[str, str, bytes | bytearray | memoryview]]
     args: Sequence[str] = ()
@@ -141,12 +144,16 @@ class Host:
             ) from error
 
     def _cache_key(self, package: Package) -> bytes:
-        """A key for this package's compiled code alone: a Keep that is broken into cannot seal code for another."""
-        if not self._cache or not self._cache.key:
+        """A key for this package's compiled code alone: a Keep that is broken into cannot seal code for another.
+
+        None for a launch with a manifest: a Keep that proves itself takes no code that we could have made.
+        """
+        proves = any(kind == "manifest" for kind, _, _ in package.objects)
+        if proves or not self._cache or not self._cache.key:
             return b""
         key = hashlib.blake2b(key=self._cache.key, digest_size=32, person=b"enarx-module")
         for kind, _, data in package.objects:
-            if kind == "module":
+            if kind in ("module", "package"):
                 key.update(data)
         return key.digest()
 

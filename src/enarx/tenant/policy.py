@@ -6,6 +6,7 @@
     [simulated]               guests of a simulator: the same keys, and which simulator (`root`, a PEM file as
                               `enarx simulator root` prints it, or `certificates`, that text itself)
     [workload.NAME]           which manifests are this workload: see enarx.tenant.workloads
+    [sigstore]                whom sigstore identities are believed of: see enarx.tenant.signature.settings
     [[secret]]                `name`, `value` or `file`, `workloads` that it is released to, `simulated` when a guest
                               of a simulator may have it as well
     [certificate]             `lifetime` ("24h"), `dns` names, `trust_domain` for spiffe://TRUST-DOMAIN/keep/NAME
@@ -31,7 +32,9 @@ from enarx.evidence.snp import Root
 from enarx.evidence.snp.policyfile import POLICY_MAX_BYTES, policy_from_table
 from enarx.evidence.snp.simulated import simulated_roots
 from enarx.tenant import policytables as tables
-from enarx.tenant.workloads import Workload, read_workloads
+from enarx.tenant.signature.bundle import Sigstore
+from enarx.tenant.signature.settings import read_sigstore
+from enarx.tenant.workloads import Workload, read_workloads, who_needs_sigstore
 from enarx.toml_document import Document
 
 LIFETIME_MAX: Final = timedelta(hours=24)
@@ -88,6 +91,7 @@ class Policy:
     service: ServiceRules = ServiceRules()
     accepts_kvm: bool = False
     has_inline_secrets: bool = False
+    sigstore: Sigstore | None = field(default=None, repr=False, compare=False)
 
     @property
     def public_text(self) -> str | None:
@@ -95,7 +99,7 @@ class Policy:
         return None if self.has_inline_secrets else self.text
 
 
-_TABLES: Final = ("snp", "sgx", "simulated", "workload", "secret", "certificate", "service", "debug")
+_TABLES: Final = ("snp", "sgx", "simulated", "workload", "sigstore", "secret", "certificate", "service", "debug")
 
 
 def parse_policy(data: bytes, source: str, read: Read) -> Policy:
@@ -118,7 +122,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
     if "sgx" in top:
         tables.check_sgx(reader, top["sgx"])
     simulated, roots = _simulated(document, top.get("simulated"), read)
-    workloads = read_workloads(reader, top.get("workload", {}))
+    workloads = read_workloads(reader, top.get("workload", {}), read)
     secrets = _secrets(reader, top.get("secret", []), {one.name for one in workloads}, read)
     debug = reader.only_keys(("debug",), top.get("debug", {}), ("kvm",))
     return Policy(
@@ -132,6 +136,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
         certificate=_certificate(reader, top.get("certificate", {})),
         service=_service(reader, top.get("service", {})),
         accepts_kvm=reader.switch(("debug", "kvm"), debug.get("kvm", False)),
+        sigstore=read_sigstore(reader, top.get("sigstore"), read, needed_by=who_needs_sigstore(workloads)),
         has_inline_secrets=any("value" in one for one in top.get("secret", [])),
     )
 

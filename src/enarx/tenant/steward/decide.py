@@ -24,6 +24,7 @@ from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.manifest import Manifest
 from enarx.manifest import parse as read_manifest
 from enarx.tenant.policy import Policy
+from enarx.tenant.signature.signers import Presented
 from enarx.tenant.steward.csr import CertificationRequest, parse_request, verify_request
 from enarx.tenant.steward.decision import Decision, Grant, Request
 from enarx.tenant.workloads import Workload, judge_workload, written
@@ -226,7 +227,11 @@ class _Case:
                 hint="the manifest names another Steward, or none; the Keep would refuse this one's certificate",
                 code="steward-mismatch",
             )
-        return judge_workload(manifest, self.judge.policy.workloads, self.rules)
+        presented = Presented(self.request.signatures, self.judge.policy.sigstore, self.judge.verifier)
+        found, signers = judge_workload(manifest, self.judge.policy.workloads, self.rules, presented)
+        if signers:
+            self.facts["signers"] = [one.id for one in signers]
+        return found
 
     def _judge_bare(self, report: snp.Report) -> None:
         """Guests without a manifest launch with nothing of the host's, as the published Steward demands."""

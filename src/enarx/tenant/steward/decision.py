@@ -16,7 +16,8 @@ from enarx.tenant.policy import Secret
 class Request:
     """A request for a certificate. ``compatible`` marks one in the published Steward's form: a CSR and nothing else.
 
-    ``manifest``, ``chain`` and ``crls`` are what came beside the CSR (``/v1/attest``); all of it is hostile.
+    ``manifest``, ``chain``, ``crls`` and ``signatures`` (of the package, of any kind) are what came beside the CSR
+    (``/v1/attest``); all of it is hostile.
     """
 
     csr: bytes
@@ -24,6 +25,7 @@ class Request:
     chain: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
     compatible: bool = False
+    signatures: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

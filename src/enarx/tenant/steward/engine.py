@@ -26,7 +26,8 @@ from enarx.tenant.steward.log import decision_entry, policy_entry
 from enarx.tenant.steward.seal import SealedSecret, seal
 
 INLINE_MAX_BYTES: Final = 64 * 1024
-"""Requests up to this size (bytes) are judged in the event loop, which takes milliseconds; larger ones in a thread."""
+"""Requests up to this size (bytes) are judged in the event loop, which takes milliseconds; larger ones in a thread, and
+those with signatures, each of which takes milliseconds more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Engine:
     async def serve_all(self, requests: Sequence[Request], route: str) -> list[Outcome]:
         """Decide on a bundle, which fails as a whole: one refused outcome alone, else one for each request."""
         now, judge = self.clock(), self._judge
-        if sum(map(_size, requests)) <= INLINE_MAX_BYTES:
+        if sum(map(_size, requests)) <= INLINE_MAX_BYTES and not any(one.signatures for one in requests):
             made = self._decide_all(requests, judge, now)
         else:
             loop = asyncio.get_running_loop()
