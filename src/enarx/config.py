@@ -34,7 +34,8 @@ A file without ``[[files]]`` has no descriptors; only the absence of the whole f
 Unknown keys are errors everywhere. Every error is a `ConfigError`; its message starts with ``SOURCE:LINE:COLUMN:``
 unless it is about the file as a whole.
 
-Reading TOML with positions is ``toml_document``'s part; this module is what a configuration is, and its schema.
+Reading TOML with positions is ``toml_document``'s part; this module is what a configuration is, and its schema. It is
+long on purpose: whoever reviews what a workload may ask for finds a key's type, bounds and messages side by side.
 """
 
 from __future__ import annotations
