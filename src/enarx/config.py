@@ -6,7 +6,7 @@ four additions (``ca``, ``client_ca``, ``[secret_env]`` and ``[limits]``):
 ================  ============================================================  =====================================
 key               value                                                         when absent
 ================  ============================================================  =====================================
-``steward``       URL, https only                                               the Keep certifies itself
+``steward``       URL, https only: it runs before a Steward, or not at all      the Keep certifies itself
 ``args``          array of strings, argv[1..]; argv[0] is always ``main.wasm``  none
 ``[[files]]``     one table per file descriptor, in order of descriptor number  no descriptors at all
 ``[env]``         table of strings, the whole environment but for FD_* and      empty

@@ -138,6 +138,15 @@ def test_errors_in_the_config_have_line_and_column(text: str, place: str, code: 
     assert "Caused by" not in shown  # the message has said all of it
 
 
+def test_a_workload_that_asks_for_a_steward_is_not_run_without_one(tmp_path: Path) -> None:
+    """It would serve under a certificate that proves nothing."""
+    path = config(tmp_path, 'steward = "https://attest.example.com"\n' + STDIO)
+    found, shown = refused(tmp_path, "run", "--wasmcfgfile", path, module(tmp_path, programs.HELLO))
+    assert found == "config-steward"
+    assert "https://attest.example.com" in shown
+    assert "Hint: run with --steward" in shown
+
+
 def test_a_config_that_is_not_utf_8(tmp_path: Path) -> None:
     (tmp_path / "Enarx.toml").write_bytes(b"\xff\xfe")
     refused(tmp_path, "run", "--wasmcfgfile", tmp_path / "Enarx.toml", module(tmp_path, programs.HELLO))
