@@ -132,6 +132,15 @@ def test_the_config_may_be_named_by_the_environment(tmp_path: Path) -> None:
     assert done.stdout == b"main.wasm\0x\0"
 
 
+def test_a_config_without_a_name_is_no_config_less(tmp_path: Path) -> None:
+    path = module(tmp_path, programs.ARGS)
+    done = enarx("run", "--wasmcfgfile", "", path, cwd=tmp_path)
+    assert (done.returncode, code_of(done.stderr), done.stdout) == (2, "usage", b"")
+    assert b"--wasmcfgfile: it names no file" in done.stderr
+    done = enarx("run", path, cwd=tmp_path, env=environment(tmp_path, ENARX_WASMCFGFILE=""))
+    assert done.stdout == b"main.wasm\0"
+
+
 def test_stdin_from_a_pipe_is_echoed_whole(tmp_path: Path) -> None:
     data = os.urandom(2 << 20)
     done = enarx("run", module(tmp_path, programs.CAT), cwd=tmp_path, data=data)

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,6 +92,13 @@ def test_a_keep_has_no_descriptor_of_the_hosts_but_the_link_and_what_it_asked_fo
     for target in targets.values():
         assert target in standard or target in ("anon_inode:[eventfd]", "anon_inode:[eventpoll]"), targets
     assert sorted(target for target in targets.values() if target.startswith("pipe:")) == sorted(standard)
+
+
+def test_an_inherited_descriptor_beyond_a_limit_that_was_lowered_since_does_not_matter(tmp_path: Path) -> None:
+    lower = "import os, resource, sys; os.dup2(0, 200); resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)); "
+    code = lower + "os.execv(sys.argv[1], sys.argv[1:])"
+    done = enarx("run", module(tmp_path, programs.HELLO), cwd=tmp_path, prefix=[sys.executable, "-I", "-S", "-c", code])
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"ready\n", b"")
 
 
 @needs_root

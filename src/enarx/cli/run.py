@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "arguments", metavar="ARG", nargs="*", default=[], help="arguments for the workload, after those in Enarx.toml"
     )
     parser.add_argument(
-        "--wasmcfgfile", metavar="FILE", default=os.environ.get("ENARX_WASMCFGFILE"),
+        "--wasmcfgfile", metavar="FILE", type=_file, default=os.environ.get("ENARX_WASMCFGFILE") or None,
         help="the workload's Enarx.toml (default: $ENARX_WASMCFGFILE; without one it gets stdin, stdout and stderr)",
     )  # fmt: skip
     parser.add_argument(
@@ -60,6 +60,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write compiled code")
     parser.add_argument("--checked-calls", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
+
+
+def _file(text: str) -> str:
+    """Not nothing: where a script's variable is empty, the workload would get more than its config says."""
+    if not text:
+        raise argparse.ArgumentTypeError("it names no file")
+    return text
 
 
 def add_attestation(parser: argparse.ArgumentParser) -> None:

@@ -104,7 +104,9 @@ def archive(root: Path) -> memoryview:
                 pending += _add_directory(tar, buffer, *pending.pop())
     except OSError as error:
         raise HostError(
-            f"--dir: {error.filename or root} cannot be read: {error.strerror}", code="file-unreadable"
+            f"--dir: {error.filename or root} cannot be read: {error.strerror}",
+            code="file-unreadable",
+            hint="check its permissions, or leave it out of the directory",
         ) from error
     return buffer.getbuffer()
 

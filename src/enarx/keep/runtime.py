@@ -141,6 +141,11 @@ class Runtime:
             return Outcome.of_error(cause)
         if isinstance(cause, wasmtime.Trap):
             return Outcome(EXIT_TRAP, "trap", _describe(cause), "")
+        if isinstance(cause, wasmtime.WasmtimeError) and self._creator.shortage:
+            return Outcome(
+                EXIT_FAILED, "memory-shortage", f"the workload gets no memory: {self._creator.shortage}",
+                "lift limits on the Keep's address space (`ulimit -v`) or memory, or stop other programs",
+            )  # fmt: skip
         if isinstance(cause, wasmtime.WasmtimeError):
             return Outcome(
                 EXIT_FAILED, "wasm-link", f"failed to link Wasm module: {_one_line(cause)}",

@@ -36,9 +36,10 @@ def pair() -> Iterator[tuple[Stream, socket.socket]]:
 
 @pytest.mark.parametrize("clock", [0, 1])
 def test_a_clock_rings_after_its_time(guest: Guest, clock: int) -> None:
-    start = time.monotonic_ns()
+    own = [time.CLOCK_REALTIME, time.CLOCK_MONOTONIC][clock]
+    start = time.clock_gettime_ns(own)
     assert guest.poll(on_clock(20 * MILLISECOND, clock=clock, userdata=7)) == [Event(7, 0, CLOCK, 0, 0)]
-    assert time.monotonic_ns() - start >= 20 * MILLISECOND
+    assert time.clock_gettime_ns(own) - start >= 20 * MILLISECOND
 
 
 def test_a_clock_rings_at_an_absolute_time(guest: Guest) -> None:
