@@ -56,6 +56,7 @@ EMPTY = program("")
 TRAP = program("(call $outer)", functions="(func $inner unreachable) (func $outer (call $inner))")
 LOOP = program("(call $ready) (loop $again (br $again))")
 MEMORY = program("(loop $more (drop (memory.grow (i32.const 16))) (br $more))")
+"""Asks for memory for ever, and does not care for what it is told."""
 
 
 def exiting(status: int) -> bytes:
@@ -141,12 +142,16 @@ FILL_FILE = program(
 )
 OPEN_MANY = program("(local $fd i32) (loop $next " + _OPEN_ARGUMENT % (0, 2) + "(br $next))")
 
-WAIT_CLOCK = program("""
-    (call $ready)
+_WAIT_CLOCK = """
     (i64.store (i32.const 1032) (i64.const 0)) (i32.store (i32.const 1040) (i32.const 1))
     (i64.store (i32.const 1048) (i64.const 3600000000000))
-    (call $check (call $poll_oneoff (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 1020)))""")
+    (call $check (call $poll_oneoff (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 1020)))"""
+WAIT_CLOCK = program("(call $ready)" + _WAIT_CLOCK)
 """Waits for an hour in poll_oneoff."""
+MEMORY_THEN_WAIT = program(
+    "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))" + _WAIT_CLOCK
+)
+"""Asks for memory until it gets none, and waits: for a Keep in a process of ours, which outlives the workload."""
 
 WAIT_ACCEPT = program("(call $ready) (call $check (call $sock_accept (i32.const 3) (i32.const 0) (i32.const 1024)))")
 WAIT_STDIN = program("(local $fd i32) (call $ready)" + _COPY)

@@ -100,7 +100,7 @@ class Document:
                 f"{source}:{_position(text, offset)}: {what}", code="config-too-large", hint=hint
             ) from None
         except (ValueError, RecursionError) as error:  # ValueError covers TOMLDecodeError
-            raise self._syntax_error(str(error)) from error
+            raise self._syntax_error(str(error)) from None  # which says all that it says
 
     def error(self, path: Path, code: str, what: str, hint: str, *, key: bool = False) -> ConfigError:
         """An error about the value at ``path``, or about its key."""

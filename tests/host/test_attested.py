@@ -96,7 +96,7 @@ def test_launch_that_fails_says_why_and_closes_the_channel(monkeypatch: pytest.M
     (tmp_path / "enarx" / "simulator").mkdir(parents=True, mode=0o755)
     ours, theirs = socket.socketpair()
     with theirs:
-        theirs.settimeout(20)
+        theirs.settimeout(120)
         launch = SimulatedLaunch(ours, datetime.now(UTC), "", lambda line: None)
         assert theirs.recv(1) == b""
         assert getattr(launch.failure, "code", "") == "simulator-permissions"

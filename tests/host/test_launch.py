@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from enarx.errors import EnarxError, HostError, LinkError, UsageError
+from enarx.host import launch
 from enarx.host.cache import MAX_ENTRY_BYTES, DiskCache
 from enarx.host.launch import MAX_CONNECTING, MAX_LISTENERS, MAX_TIMINGS, Ending, Host, Package
 from enarx.wire import HEADER, MAX_PAYLOAD, SCHEMAS, VERSION, Type, encode, encode_fields
@@ -25,7 +26,7 @@ from tests.descriptors import nothing_left_open
 
 Script = Callable[[socket.socket], None]
 OBJECTS = [("module", "main.wasm", b"\0asm")]
-ENOUGH = 20.0
+ENOUGH = 60.0
 """Seconds in which every run must have ended."""
 
 
@@ -258,16 +259,19 @@ def test_an_address_that_is_none_is_a_failure_of_that_request_alone(addr: str) -
     assert run(script).status == 0
 
 
-def incoming(sock: socket.socket, seconds: float) -> int:
-    """How many connections come within ``seconds``."""
+def incoming(sock: socket.socket, wanted: int) -> int:
+    """How many connections come: ``wanted`` are waited for, and a while for others."""
     sock.settimeout(0.05)
-    end, count = time.monotonic() + seconds, 0
+    end, count = time.monotonic() + ENOUGH, 0
     while time.monotonic() < end:
         with contextlib.suppress(TimeoutError):
             _, fds, _, _ = socket.recv_fds(sock, 1 << 20, 16)
             count += len(fds)
             for fd in fds:
                 os.close(fd)
+            continue
+        if count >= wanted:
+            break
     sock.settimeout(None)
     return count
 
@@ -289,13 +293,13 @@ def test_connections_come_as_far_as_credit_goes() -> None:
         with contextlib.ExitStack() as stack:
             for _ in range(5):
                 stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            counts.append(incoming(sock, 0.2))
+            counts.append(incoming(sock, 0))
             sock.sendall(encode_fields(Type.ACCEPT, 1, count=0) * 3)
-            counts.append(incoming(sock, 0.2))
+            counts.append(incoming(sock, 0))
             sock.sendall(encode_fields(Type.ACCEPT, 1, count=1) + encode_fields(Type.ACCEPT, 1, count=2))
-            counts.append(incoming(sock, 0.5))
+            counts.append(incoming(sock, 3))
             sock.sendall(encode_fields(Type.ACCEPT, 1, count=4096) * 100)
-            counts.append(incoming(sock, 0.5))
+            counts.append(incoming(sock, 2))
         sock.sendall(encode_fields(Type.CLOSE, 1) * 2 + encode_fields(Type.ACCEPT, 1, count=1) + leave())
         drain(sock)
 
@@ -432,8 +436,9 @@ def test_a_launch_that_does_not_fit_is_refused_before_it_is_sent(package: dict[s
     assert keep.wait() == -9
 
 
-def test_a_signal_is_told_to_the_keep_and_then_ends_it() -> None:
+def test_a_signal_is_told_to_the_keep_and_then_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The Keep reads the order to stop and does nothing, so it is killed."""
+    monkeypatch.setattr(launch, "STOP_SECONDS", 1.0)  # on a busy machine the order may take longer than is usual
     received = bytearray()
 
     def script(sock: socket.socket) -> None:

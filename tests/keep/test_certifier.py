@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from enarx.errors import AuthenticityError, StreamError
+from enarx.keep import renewal
 from enarx.keep.attested import Attested
 from enarx.keep.certifier import Certifier
 from enarx.keep.identity import Identity
@@ -26,7 +27,7 @@ from enarx.keep.world import World
 from tests.keep import tenants
 from tests.keep.tenants import SECRETS, Authority, Steward, host_name, launch, manifest_for
 
-LIFETIME = timedelta(seconds=4)
+LIFETIME = timedelta(seconds=60)
 SECONDS = 60.0
 """What no renewal of these tests takes, however busy the machine is."""
 
@@ -105,6 +106,13 @@ def authority(monkeypatch: pytest.MonkeyPatch) -> Authority:
     """A CA that is valid by this machine's clock."""
     monkeypatch.setattr(tenants, "NOW", datetime.now(UTC))
     return Authority()
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates are renewed as soon as may be, long before they expire: a machine may stand still for seconds."""
+    monkeypatch.setattr(renewal, "FRACTION", 0.0)
+    monkeypatch.setattr(renewal, "SPREAD", 0.0)
 
 
 def watch_the_clock(loop: Loop) -> None:

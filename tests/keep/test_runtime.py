@@ -10,6 +10,7 @@ import pytest
 import wasmtime
 
 from enarx.errors import WorkloadError
+from enarx.keep import engine
 from enarx.keep.runtime import (
     EXIT_FAILED,
     EXIT_LIMIT,
@@ -291,6 +292,18 @@ def test_a_module_that_was_not_checked_still_ends_in_an_outcome(machine: Machine
 
 
 # Limits
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_memory_that_the_machine_has_no_room_for_is_no_fault_of_the_module(
+    checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "MEMORY_RESERVATION", 1 << 60)
+    machine = Machine(checked)
+    outcome = machine.run(command("", memory='(memory (export "memory") 1)'))
+    assert (outcome.status, outcome.code) == (EXIT_FAILED, "memory-shortage")
+    assert "no address space" in outcome.message
+    assert (machine.refused, bool(outcome.hint)) == (0, True)
 
 
 def test_a_memory_that_starts_too_large_is_a_limit(machine: Machine) -> None:

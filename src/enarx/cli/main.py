@@ -17,11 +17,14 @@ from enarx.errors import EnarxError, HostError, UsageError
 class _Parser(argparse.ArgumentParser):
     """Raises UsageError instead of printing and exiting, so that all errors look the same."""
 
+    helpful = ""
+    """Whose ``--help`` tells more, where it is not this parser's own: options that nobody knows reach the outermost."""
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)  # a later option must not change what a script means
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise UsageError(message, hint=f"see `{self.prog} --help`")
+        raise UsageError(message, hint=f"see `{self.helpful or self.prog} --help`")
 
 
 COMMANDS: Final = {
@@ -56,6 +59,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )  # fmt: skip
     if command in COMMANDS:
         import_module(f"enarx.cli.{command}").add_parser(commands)
+        parser.helpful = f"{parser.prog} {command}"
     else:
         for name, purpose in COMMANDS.items():
             commands.add_parser(name, help=purpose)

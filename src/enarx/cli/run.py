@@ -41,10 +41,10 @@ def add_launch(parser: argparse.ArgumentParser) -> None:
     """Add the command line of a launch: the workload, what it is given, and how its Keep runs."""
     parser.add_argument("module", metavar="MODULE", help="the WebAssembly module (.wasm)")
     parser.add_argument(
-        "arguments", metavar="ARG", nargs="*", help="arguments for the workload, after those in Enarx.toml"
+        "arguments", metavar="ARG", nargs="*", default=[], help="arguments for the workload, after those in Enarx.toml"
     )
     parser.add_argument(
-        "--wasmcfgfile", metavar="FILE", default=os.environ.get("ENARX_WASMCFGFILE"),
+        "--wasmcfgfile", metavar="FILE", type=_file, default=os.environ.get("ENARX_WASMCFGFILE") or None,
         help="the workload's Enarx.toml (default: $ENARX_WASMCFGFILE; without one it gets stdin, stdout and stderr)",
     )  # fmt: skip
     parser.add_argument(
@@ -65,6 +65,13 @@ def add_launch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", metavar="DIR", help="where compiled code is kept (default: the user's cache)")
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write compiled code")
     parser.add_argument("--checked-calls", action="store_true", help=argparse.SUPPRESS)
+
+
+def _file(text: str) -> str:
+    """Not nothing: where a script's variable is empty, the workload would get more than its config says."""
+    if not text:
+        raise argparse.ArgumentTypeError("it names no file")
+    return text
 
 
 def _add_attestation(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from enarx.errors import ConfigError, HostError, UsageError
 from enarx.host.launch import Package
+from enarx.wire import MAX_OBJECTS
 
 if TYPE_CHECKING:
     import tarfile
@@ -33,6 +34,12 @@ def load_package(*, module: Path, config: Path | None, directories: Sequence[str
         objects += _config(config)
     objects.append(("module", "main.wasm", _read(module, "failed to open WASM module at", MAX_MODULE_BYTES)))
     objects += [_directory(text) for text in directories]
+    if len(objects) >= MAX_OBJECTS:  # a manifest may come, too
+        raise UsageError(
+            f"the workload has {len(objects)} files to be handed over, with those of `ca` and the directories of "
+            f"--dir, which is more than {MAX_OBJECTS - 1}",
+            hint="write certificates into Enarx.toml itself, and give directories as parts of one",
+        )
     return Package(objects, env=[_variable(text) for text in env])
 
 
@@ -69,7 +76,7 @@ def _config(path: Path) -> list[tuple[str, str, bytes]]:
 def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise UsageError(f"--env {text!r} is not NAME=VALUE")
+        raise UsageError(f"--env {text!r} is not NAME=VALUE", hint="for example --env GREETING=hello")
     return name, value
 
 
@@ -97,7 +104,9 @@ def archive(root: Path) -> memoryview:
                 pending += _add_directory(tar, buffer, *pending.pop())
     except OSError as error:
         raise HostError(
-            f"--dir: {error.filename or root} cannot be read: {error.strerror}", code="file-unreadable"
+            f"--dir: {error.filename or root} cannot be read: {error.strerror}",
+            code="file-unreadable",
+            hint="check its permissions, or leave it out of the directory",
         ) from error
     return buffer.getbuffer()
 
@@ -109,6 +118,7 @@ def _add_directory(tar: tarfile.TarFile, buffer: IO[bytes], directory: Path, pre
         info = tar.gettarinfo(entry.path, prefix + entry.name)
         if info is None or not (info.isdir() or info.issym() or info.isreg() or info.islnk()):
             continue
+        _check_names(entry.path, info.name, info.linkname if info.issym() else "")
         info.uid = info.gid = 0
         info.uname = info.gname = ""
         if info.isdir():
@@ -123,6 +133,17 @@ def _add_directory(tar: tarfile.TarFile, buffer: IO[bytes], directory: Path, pre
                 tar.addfile(info, file)
         _check_room(buffer.tell())
     return below
+
+
+def _check_names(path: str, *names: str) -> None:
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        raise HostError(
+            f"--dir: {path}: the name, or where the link leads, is not UTF-8, and WASI has no other names",
+            code="file-name",
+            hint="rename it, or leave it out of the directory",
+        ) from None
 
 
 def _check_room(size: int) -> None:

@@ -134,6 +134,11 @@ class Runtime:
             return Outcome.of_error(cause)
         if isinstance(cause, wasmtime.Trap):
             return Outcome(EXIT_TRAP, "trap", _describe(cause), "")
+        if isinstance(cause, wasmtime.WasmtimeError) and self._creator.shortage:
+            return Outcome(
+                EXIT_FAILED, "memory-shortage", f"the workload gets no memory: {self._creator.shortage}",
+                "lift limits on the Keep's address space (`ulimit -v`) or memory, or stop other programs",
+            )  # fmt: skip
         if isinstance(cause, wasmtime.WasmtimeError):
             return Outcome(
                 EXIT_FAILED, "wasm-link", f"failed to link Wasm module: {_one_line(cause)}",
@@ -274,4 +279,5 @@ def _describe(trap: wasmtime.Trap) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:MAX_MESSAGE]
+    """The engine's message and its causes, each of which it writes below the last."""
+    return " ".join(str(error).split()).replace(" Caused by: ", ": ")[:MAX_MESSAGE]

@@ -90,20 +90,24 @@ class PollCalls:
         return descriptor
 
     def _ready(self, interests: list[_Interest], timers: list[_Timer], *, immediately: bool) -> list[bytes]:
-        """Events of everything that is ready, after waiting for the first unless ``immediately``."""
+        """Events of everything that is ready, after waiting for the first unless ``immediately``.
+
+        A clock is reported with what is ready if it was due before that was looked at, and else when nothing was.
+        """
         interrupt = self._context.interrupt
         while True:
             interrupt.check()
+            remaining = [timer.remaining() for timer in timers]
             standing = [
                 descriptor.poll_read() if kind == _READ else descriptor.poll_write()
                 for _, kind, descriptor in interests
             ]
-            timeout = min((timer.remaining() for timer in timers), default=_SLICE_NS)
+            timeout = min(remaining, default=_SLICE_NS)
             if immediately or any(readiness.ready for readiness in standing):
                 timeout = 0
             seen = _wait(standing, interrupt.fileno(), max(0, min(timeout, _SLICE_NS)))
             interrupt.check()
-            events = [EVENT.pack(timer.userdata, 0, _CLOCK, 0, 0) for timer in timers if timer.remaining() <= 0]
+            events = []
             for (userdata, kind, descriptor), readiness in zip(interests, standing, strict=True):
                 if readiness.ready:
                     flags = EVENT_HANGUP if readiness.hangup else 0
@@ -111,8 +115,15 @@ class PollCalls:
                 elif happened := seen.get(readiness.fileno, 0) & _WANTED[kind]:
                     count, flags = _arrived(descriptor, readiness, happened)
                     events.append(EVENT.pack(userdata, 0, kind, count, flags))
+            if not events:  # else a time that passed while this thread was not scheduled is not what ended the wait
+                remaining = [timer.remaining() for timer in timers]
+            events += [_rung(timer) for timer, left in zip(timers, remaining, strict=True) if left <= 0]
             if events or immediately:
                 return events
+
+
+def _rung(timer: _Timer) -> bytes:
+    return EVENT.pack(timer.userdata, 0, _CLOCK, 0, 0)
 
 
 def _wait(standing: list[Readiness], interrupt: int, timeout: int) -> dict[int, int]:
