@@ -11,7 +11,7 @@ import pytest
 from tests.support import ROOT
 
 LINT = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
-SHARED = ("errors", "config", "manifest", "wire")
+SHARED = ("errors", "archive", "config", "envelope", "manifest", "wire")
 PACKAGES = ("evidence", "keep", "host", "tenant", "trust", "simulator", "cli")
 
 
@@ -52,6 +52,8 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         ("simulator/device", "import enarx.host"),
         ("wire", "import enarx.config"),
         ("config", "import tomlkit"),
+        ("archive", "import enarx.envelope"),
+        ("envelope", "from cryptography.hazmat.primitives.ciphers.aead import AESGCM"),
         ("errors", "import enarx.wire"),
         ("host/launch", "import enarx.cli"),
     ],
@@ -69,11 +71,13 @@ def test_a_forbidden_import_is_refused(tmp_path: Path, module: str, source: str)
         ("evidence/report", "import struct\nfrom cryptography import x509\nfrom enarx.errors import MalformedError"),
         (
             "keep/main",
-            "import socket\nimport enarx\nfrom enarx import wire, config\nfrom enarx.evidence import binding",
+            "import socket\nimport enarx\nfrom enarx import archive, config, envelope, wire\n"
+            "from enarx.evidence import binding",
         ),
         ("keep/engine", "import wasmtime\nfrom wasmtime import _ffi"),
         ("host/launch", "import enarx.simulator\nimport enarx.evidence.chain\nimport enarx.manifest"),
-        ("tenant/policy", "from enarx.evidence import chain"),
+        ("host/load", "from enarx import archive, envelope"),
+        ("tenant/policy", "from enarx.evidence import chain\nfrom enarx import archive, envelope"),
         ("cli/run", "import enarx.host, enarx.keep, enarx.tenant, enarx.simulator, enarx.trust"),
     ],
 )
