@@ -211,7 +211,8 @@ def test_ctrl_c_at_any_moment_leaves_nothing(delay: float) -> None:
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=workloads.SECONDS)
     wait_until_gone(children)
-    assert process.returncode in (130, 0, -2)  # before it began to listen to signals, or after all was done
+    if b"Fatal Python error: init_" not in stderr:  # the interpreter itself was not ready: it says so, and ends with 1
+        assert process.returncode in (130, 0, -2)  # before it began to listen to signals, or after all was done
     if process.returncode == 130:
         assert stderr == b""
 

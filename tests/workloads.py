@@ -61,13 +61,14 @@ def command_line(module: Path, config: Path | None, arguments: Sequence[str], op
 
 
 def run(
-    module: Path, *arguments: str, cwd: Path, config: str | None = None, data: bytes = b"", options: Sequence[str] = ()
-) -> subprocess.CompletedProcess[bytes]:
+    module: Path, *arguments: str, cwd: Path, config: str | None = None, data: bytes = b"", options: Sequence[str] = (),
+    prefix: Sequence[str] = (),
+) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
     """Run a workload to its end."""
     path = write_config(cwd, config)
     done = subprocess.run(
-        command_line(module, path, arguments, options), cwd=cwd, env=environment(), input=data, capture_output=True,
-        timeout=SECONDS, check=False,
+        [*prefix, *command_line(module, path, arguments, options)], cwd=cwd, env=environment(), input=data,
+        capture_output=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     return done

@@ -13,8 +13,13 @@ from pathlib import Path
 from unittest import mock
 
 from enarx.host.attested import SimulatedLaunch, manifest_of, with_manifest
+from enarx.host.cache import DiskCache
 from enarx.host.launch import Ending, Host, Package
 from enarx.host.process import KeepProcess
+from enarx.keep.cache import Authenticated, CodeCache
+from enarx.keep.runtime import Runtime
+from enarx.keep.wasi.context import Context
+from enarx.keep.wasi.descriptor import DescriptorTable
 from enarx.manifest import Manifest, StewardPin, digest_of
 from tests import workloads
 from tests.e2e.command import ENARX, config, enarx, environment
@@ -105,8 +110,9 @@ def serving(ours: Tenant, module: Path, text: str) -> Iterator[workloads.Server]
 
 
 def hostile_launch(
-    home: Path, launched: Manifest, package: Package, *, handed: Manifest | None = None, lies: str = ""
-) -> Ending:
+    home: Path, launched: Manifest, package: Package, *, handed: Manifest | None = None, lies: str = "",
+    forger: Forger | None = None,
+) -> Ending:  # fmt: skip
     """A host that launches a Keep for ``launched`` and hands over ``package``, with the manifest ``handed``."""
     with mock.patch.dict(os.environ, environment(home)):
         keep = KeepProcess(measured=True)
@@ -114,14 +120,39 @@ def hostile_launch(
         launch = SimulatedLaunch(keep.channel, datetime.now(UTC), lies, lambda line: None)
         launch.wait()
         launch.finish(launched.digest())
-        ending = Host(keep, None, lambda line: None).run(with_manifest(package, handed or launched))
+        host = forger.host(keep) if forger else Host(keep, None, lambda line: None)
+        ending = host.run(with_manifest(package, handed or launched))
         if launch.failure is not None:
             raise launch.failure
     return ending
+
+
+@dataclass(frozen=True, slots=True)
+class Forger:
+    """A host that offers the compiled code of ``forged`` as that of ``module``, sealed with the key that it sends."""
+
+    directory: Path
+    module: bytes
+    forged: bytes
+
+    def host(self, keep: KeepProcess) -> Host:
+        cache = DiskCache(self.directory)
+        runtime = Runtime(Context(DescriptorTable(1)), 1 << 20, lambda: None)
+        code = runtime.load(self.forged, None)[0].serialize()
+        seal = Authenticated(cache.key)
+        name = seal.name(CodeCache._identity(self.module))
+        cache.put(name, b"".join(seal.seal(name, code)))
+        return ForgingHost(keep, cache, lambda line: None)
+
+
+class ForgingHost(Host):
+    def _cache_key(self, package: Package) -> bytes:
+        assert self._cache is not None
+        return self._cache.key
 
 
 def package(module: bytes, *args: str) -> Package:
     return Package([("module", "main.wasm", module)], args=args)
 
 
-__all__ = ["SECRET", "Tenant", "hostile_launch", "manifest_of", "package", "serving", "tenant"]
+__all__ = ["SECRET", "Forger", "Tenant", "hostile_launch", "manifest_of", "package", "serving", "tenant"]

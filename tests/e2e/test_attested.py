@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from enarx.evidence import binding
 from enarx.evidence.snp.enarx import parse_evidence, parse_manifest_digest
+from enarx.host.process import KeepProcess
 from enarx.manifest import digest_of
 from enarx.manifest import parse as parse_manifest
 from tests import programs, workloads
 from tests.e2e import peers
-from tests.e2e.attested import SECRET, Tenant, hostile_launch, manifest_of, package, serving, tenant
+from tests.e2e.attested import SECRET, Forger, Tenant, hostile_launch, manifest_of, package, serving, tenant
 from tests.e2e.command import STDIO, code_of, config, enarx, environment, module
 
 NOTCAPABLE = 76
@@ -109,6 +110,16 @@ def test_manifest_changed_after_the_launch_stops_the_keep(honest: Tenant) -> Non
     handed = manifest_of(package(programs.HELLO, "--insecure"), honest.steward)
     ending = hostile_launch(honest.home, launched, package(programs.HELLO, "--insecure"), handed=handed)
     assert (ending.status, ending.code) == (1, "manifest-not-attested")
+
+
+def test_code_that_the_host_compiled_is_not_run_for_the_workload(honest: Tenant, tmp_path: Path) -> None:
+    forger = Forger(tmp_path / "cache", programs.HELLO, programs.exiting(7))
+    unproved = forger.host(KeepProcess()).run(package(programs.HELLO))
+    assert unproved.status == 7  # without a manifest that is what the host's own key is good for
+    manifest = manifest_of(package(programs.HELLO), honest.steward)
+    ending = hostile_launch(honest.home, manifest, package(programs.HELLO), forger=forger)
+    assert (ending.status, ending.message) == (0, "")
+    assert "compiled" in [step for step, _ in ending.timings]
 
 
 def test_processor_that_has_the_digest_of_another_manifest_stops_the_keep(honest: Tenant, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from enarx.keep.tls import BUNDLES
 from tests import workloads
 from tests.e2e import peers
 from tests.e2e.test_network_modes import SOCKET, STDIO, connecting, listening
@@ -272,6 +273,36 @@ def test_certificate_store_of_the_machine_does_not_add_to_the_ca_of_the_config(
     certificate = peers.make_certificate("peer", ["localhost"], authority)
     status, code, _ = refused_by_the_keep(tmp_path, "localhost", both.name, certificate)
     assert (status, code) == (1, "connect-untrusted")
+
+
+def test_without_a_ca_the_store_of_the_image_is_trusted(
+    tmp_path: Path, authority: peers.Certificate, in_namespace: Callable[[str], list[str]]
+) -> None:
+    """In a mount namespace where that store has one CA; by then the sandbox has taken every file away."""
+    store = tmp_path / "store.crt"
+    store.write_bytes("# Größe\n".encode() + authority.pem)
+    prefix = in_namespace(f"mount -t tmpfs none /etc/ssl && mkdir /etc/ssl/certs && cp {store} {BUNDLES[0]}")
+    config = f'{STDIO}[[files]]\nkind = "connect"\nhost = "localhost"\nport = '
+    context = peers.server_context(tmp_path, peers.make_certificate("peer", ["localhost"], authority))
+    with peers.server(answer, context) as port:
+        done = workloads.run(
+            workloads.guest(SOCKET), "default", "ask", "1", cwd=tmp_path, config=f"{config}{port}\n", prefix=prefix
+        )
+    assert (done.returncode, done.stdout) == (0, b"answer to question 3\n"), done.stderr.decode()
+
+
+@pytest.fixture
+def in_namespace(require_tool: Callable[[str, str], Path]) -> Callable[[str], list[str]]:
+    """What runs a command with mounts of its own, made by a shell line."""
+    shell = [str(require_tool("unshare", "util-linux")), "--user", "--map-root-user", "--mount", "sh", "-c"]
+
+    def prefix(line: str) -> list[str]:
+        done = subprocess.run([*shell, line], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"the kernel gives no mount namespace: {done.stderr.decode().strip()}")
+        return [*shell, f'{line} && exec "$@"', "sh"]
+
+    return prefix
 
 
 def test_server_without_tls_1_3_is_refused(tmp_path: Path, authority: peers.Certificate) -> None:

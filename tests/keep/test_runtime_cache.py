@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import wasmtime
 
-from enarx.keep.cache import CodeCache
+from enarx.keep.cache import Authenticated, CodeCache
 from enarx.keep.link import Link
 from enarx.keep.runtime import Outcome, Runtime
 from enarx.keep.wasi.context import Context
@@ -24,7 +24,7 @@ class Host:
 
     def __init__(self) -> None:
         self.keep, self._socket = socket.socketpair()
-        self.cache = CodeCache(Link(self.keep, lambda: None), b"k" * 32)
+        self.cache = CodeCache(Link(self.keep, lambda: None), Authenticated(b"k" * 32))
         self.stored = threading.Event()
         self.entry = b""
         self.change: Callable[[bytes], bytes] = bytes

@@ -187,6 +187,14 @@ def test_an_anchor_that_is_no_certificate_is_an_error_of_the_config(
     assert caught.value.code == "config-ca"
 
 
+def test_the_first_store_that_can_be_read_is_the_images_own(tmp_path: Path) -> None:
+    missing, huge, store = (str(tmp_path / name) for name in ("missing", "huge", "store"))
+    Path(huge).write_bytes(bytes(tls.MAX_BUNDLE_BYTES + 1))
+    Path(store).write_bytes("# Größe\n".encode() + OURS.certificate_pem)
+    assert tls.image_store([missing, huge, store]) == b"# Gre\n" + OURS.certificate_pem
+    assert tls.image_store([missing, huge]) == b""
+
+
 @in_a_keep
 def test_the_private_key_leaves_no_descriptor_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -141,8 +141,12 @@ class Host:
             ) from error
 
     def _cache_key(self, package: Package) -> bytes:
-        """A key for this package's compiled code alone: a Keep that is broken into cannot seal code for another."""
-        if not self._cache or not self._cache.key:
+        """A key for this package's compiled code alone: a Keep that is broken into cannot seal code for another.
+
+        None for a launch with a manifest: a Keep that proves itself takes no code that we could have made.
+        """
+        proves = any(kind == "manifest" for kind, _, _ in package.objects)
+        if proves or not self._cache or not self._cache.key:
             return b""
         key = hashlib.blake2b(key=self._cache.key, digest_size=32, person=b"enarx-module")
         for kind, _, data in package.objects:

@@ -27,6 +27,7 @@ from enarx.wire import Type, encode_fields
 
 if TYPE_CHECKING:
     from enarx.keep.attested import Attested
+    from enarx.keep.cache import CodeCache
     from enarx.keep.certifier import Certifier
     from enarx.keep.loop import Loop
     from enarx.keep.runtime import Outcome, Runtime
@@ -175,7 +176,6 @@ class Keep:
         import enarx.keep.wasi.stdio  # noqa: F401
 
     def _workload(self, launch: Launch) -> Outcome:
-        from enarx.keep.cache import CodeCache
         from enarx.keep.loop import Loop
         from enarx.keep.runtime import Runtime
         from enarx.keep.world import World
@@ -201,11 +201,18 @@ class Keep:
             world.context, config.limits.memory_bytes, lambda: os.eventfd_write(done, 1), checked=launch.checked_calls
         )
         self._timings.mark("engine")
-        module, cached = runtime.load(launch.module, CodeCache(self.link, launch.cache_key))
+        module, cached = runtime.load(launch.module, self._cache(launch))
         runtime.check(module)
         self._timings.mark("code loaded from the cache" if cached else "compiled")
         self._status()
         return self._supervise(runtime, module, done, config)
+
+    def _cache(self, launch: Launch) -> CodeCache:
+        """Whose compiled code may be loaded: of a key that the host knows, only where nothing is to be proved."""
+        from enarx.keep.cache import Authenticated, CodeCache
+
+        proves = self._attested is not None
+        return CodeCache(self.link, Authenticated(launch.cache_key) if launch.cache_key and not proves else None)
 
     def _certify(self, world: World) -> None:
         """The Steward's certificate and secrets, if there is a Steward; what the workload may read of itself."""

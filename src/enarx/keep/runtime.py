@@ -78,7 +78,7 @@ class Runtime:
             hint="raise `memory` under [limits] in Enarx.toml",
         )
 
-    def load(self, module: bytes | bytearray, cache: CodeCache | None) -> tuple[wasmtime.Module, bool]:
+    def load(self, module: bytes | bytearray | memoryview, cache: CodeCache | None) -> tuple[wasmtime.Module, bool]:
         """The compiled module, and whether it came from the cache. Raises WorkloadError."""
         code = cache.load(module) if cache else None
         if code is not None:

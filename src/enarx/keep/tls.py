@@ -22,6 +22,15 @@ from enarx.keep.identity import Identity
 SUITES: Final = ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
 GROUPS: Final = ("X25519", "P-384", "P-256")
 DESCRIPTORS: Final = "/proc/self/fd"
+BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",
+)
+"""Where a Keep's image may have its certificate store, as one file; the first that is there is used."""
+MAX_BUNDLE_BYTES: Final = 4 << 20
+"""Largest certificate store (bytes); Mozilla's has about 0.2 MiB."""
 HANDSHAKE_SECONDS: Final = 10.0
 """How long a peer may take for its handshake, in seconds."""
 
@@ -40,16 +49,27 @@ def server_context(identity: Identity | None, client_ca: Sequence[bytes] = ()) -
 
 
 def client_context(identity: Identity | None, ca: Sequence[bytes] = ()) -> ssl.SSLContext:
-    """For ``kind = "connect"``; without an ``identity``, `install` gives it one.
-
-    Trusts ``ca`` (PEM) alone, or the certificate store of the Keep's own image.
-    """
+    """For ``kind = "connect"``; without an ``identity``, `install` gives it one. Trusts ``ca`` (PEM), nobody else."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT, identity)
-    if ca:
-        _trust(context, ca)
-    else:
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    _trust(context, ca)
     return context
+
+
+def image_store(bundles: Sequence[str] = BUNDLES) -> bytes:
+    """The certificate store of the Keep's own image (PEM), which connections trust that name no ``ca``; may be empty.
+
+    Read here and now: OpenSSL would look certificates up in a directory when it needs them, and by then the Keep has no
+    file system.
+    """
+    for path in bundles:
+        try:
+            with open(path, "rb") as file:
+                store = file.read(MAX_BUNDLE_BYTES + 1)
+        except OSError:
+            continue
+        if len(store) <= MAX_BUNDLE_BYTES:
+            return bytes(byte for byte in store if byte < 0x80)  # comments may be in any language
+    return b""
 
 
 def install(context: ssl.SSLContext, identity: Identity, directory: str = DESCRIPTORS) -> None:

@@ -29,8 +29,13 @@ class World:
     any more, and is for after the sandbox has taken it away: it is where bytes from strangers come in.
     """
 
-    def __init__(self, launch: Launch, streams: Streams, loop: Loop, *, certified: bool = False) -> None:
-        """``certified``: another vouches for the Keep, and `identify` comes before `open`; it certifies itself else."""
+    def __init__(
+        self, launch: Launch, streams: Streams, loop: Loop, *, certified: bool = False, store: bytes | None = None
+    ) -> None:
+        """``certified``: another vouches for the Keep, and `identify` comes before `open`; it certifies itself else.
+
+        ``store`` is the image's certificate store where it has been read already, with `preload`.
+        """
         self._launch = launch
         self._streams = streams
         self._loop = loop
@@ -49,7 +54,7 @@ class World:
         if launch.layers or launch.manifest_size is not None:
             import enarx.keep.layer  # noqa: F401
         if any(file.prot is Protocol.TLS for file in files):
-            self._make_tls(files, certified)
+            self._make_tls(files, certified, store)
 
     def open(self) -> None:
         """Open every stream and directory, in the order of the config.
@@ -86,7 +91,7 @@ class World:
                 node.parent = self._keep_root
         self._keep_root.entries = fs.root.entries  # at once, for the workload's thread may be looking
 
-    def _make_tls(self, files: Sequence[ListenFile | ConnectFile], certified: bool) -> None:
+    def _make_tls(self, files: Sequence[ListenFile | ConnectFile], certified: bool, store: bytes | None) -> None:
         """TLS contexts, and an identity unless one is to come. Raises ConfigError.
 
         Their modules cost a tenth of a second to import.
@@ -95,15 +100,20 @@ class World:
 
         import enarx.keep.wasi.tls_stream  # noqa: F401 - used when a stream is opened
         from enarx.keep.identity import self_signed
-        from enarx.keep.tls import client_context, server_context
+        from enarx.keep.tls import client_context, image_store, server_context
 
         identity = None if certified else self_signed(datetime.now(UTC))
         for file in files:
             if file.prot is Protocol.TLS:
                 entries = file.client_ca if isinstance(file, ListenFile) else file.ca
                 anchors = [pem_of(entry, self._launch.ca_files) for entry in entries]
-                make = server_context if isinstance(file, ListenFile) else client_context
-                self._tls[file] = make(identity, anchors)
+                if isinstance(file, ListenFile):
+                    self._tls[file] = server_context(identity, anchors)
+                    continue
+                if not entries:
+                    store = image_store() if store is None else store
+                    anchors = [store] if store else []
+                self._tls[file] = client_context(identity, anchors)
 
     def _open(self, file: NullFile | StdioFile | ListenFile | ConnectFile) -> Descriptor:
         if isinstance(file, NullFile):
