@@ -13,6 +13,7 @@ from enarx.errors import EnarxError, UsageError
 
 if TYPE_CHECKING:
     from enarx.host.launch import Ending, Package
+    from enarx.host.supervisor import Supervisor
     from enarx.manifest import StewardPin
 
 MAX_CA_BYTES: Final = 1 << 16
@@ -55,10 +56,11 @@ def _add_attestation(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def launch(args: argparse.Namespace, load: Callable[[], Package]) -> Ending:
+def launch(args: argparse.Namespace, load: Callable[[], Package], supervisor: Supervisor | None = None) -> Ending:
     """Start a Keep as ``args`` say, give it what ``load`` returns, serve it to its end, and say what was asked for.
 
-    The Keep's process comes first, so that it starts up while ``load`` reads.
+    The Keep's process comes first, so that it starts up while ``load`` reads. A ``supervisor`` is told how it goes and
+    has the standard streams.
     """
     started = time.monotonic()
     from enarx.host.process import KeepProcess
@@ -72,8 +74,10 @@ def launch(args: argparse.Namespace, load: Callable[[], Package]) -> Ending:
     steward = _steward(args)
     keep = KeepProcess(measured=steward is not None)
     spawned = time.monotonic()
-    processor = None
+    processor = package = None
     try:
+        if supervisor is not None:
+            supervisor.spawned(keep.pid)
         if keep.channel is not None:
             from datetime import UTC, datetime
 
@@ -83,6 +87,7 @@ def launch(args: argparse.Namespace, load: Callable[[], Package]) -> Ending:
         from enarx.host.cache import DiskCache, default_directory
         from enarx.host.launch import Host
         from enarx.host.load import path_of
+        from enarx.host.streams import open_stdio
 
         package = load()
         package.require_sandbox = args.require_sandbox
@@ -93,18 +98,24 @@ def launch(args: argparse.Namespace, load: Callable[[], Package]) -> Ending:
             package = with_manifest(package, manifest)
             processor.wait()
             processor.finish(manifest.digest())
+            if supervisor is not None:
+                supervisor.launched(manifest)
         directory = path_of(args.cache_dir) if args.cache_dir else default_directory()
         cache = None if args.no_cache else DiskCache(directory)
     except BaseException:
         if processor is not None:
             processor.abandon()
+        if package is not None:
+            package.close()
         keep.link.close()
         keep.kill()
         keep.wait()
         raise
     ready = time.monotonic()
     try:
-        ending = Host(keep, cache, log if args.verbose else _quiet).run(package)
+        say = log if args.verbose else _quiet
+        stdio = open_stdio if supervisor is None else supervisor.stdio
+        ending = Host(keep, cache, say, watcher=supervisor, stdio=stdio).run(package)
     finally:
         if processor is not None and processor.failure is not None:
             raise processor.failure

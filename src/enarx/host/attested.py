@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from enarx.errors import HostError, UsageError
+from enarx.host.filebytes import digest_of
 from enarx.host.launch import Package
-from enarx.manifest import Allow, Manifest, ManifestFile, StewardPin, Workload, digest_of, endpoint
+from enarx.manifest import Allow, Manifest, ManifestFile, StewardPin, Workload, endpoint
 
 if TYPE_CHECKING:
     from enarx.simulator.misbehave import Misbehave

@@ -23,7 +23,7 @@ from enarx.errors import EnarxError, LimitError, LinkError
 from enarx.keep.link import Link
 from enarx.keep.sandbox import DESCRIPTORS, Sandbox, close_inherited
 from enarx.keep.workload import Launch, receive_launch, receive_manifest, receive_objects
-from enarx.wire import Type, encode_fields
+from enarx.wire import STARTED, Type, encode_fields
 
 if TYPE_CHECKING:
     from enarx.keep.attested import Attested
@@ -204,6 +204,7 @@ class Keep:
         module, cached = runtime.load(launch.module, self._cache(launch))
         runtime.check(module)
         self._timings.mark("code loaded from the cache" if cached else "compiled")
+        self._timings.mark(STARTED)
         self._status()
         return self._supervise(runtime, module, done, config)
 

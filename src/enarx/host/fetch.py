@@ -1,0 +1,232 @@
+"""What a reference names, as objects for a Keep: opaque bytes, which the Keep checks.
+
+A reference that is a URL is fetched by the fetcher of its scheme. Any other text is a slug of a Drawbridge,
+``[HOST/]USER/REPO:TAG``, as it was in the published Enarx.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+from enarx import archive, envelope
+from enarx.errors import HostError, UsageError
+from enarx.host.filebytes import Data, FileBytes
+from enarx.host.load import archive as archive_of
+from enarx.host.load import load_config
+
+MAX_REFERENCE_CHARS: Final = 4096
+MAX_SIGNATURE_BYTES: Final = 64 << 10
+"""Largest signature that is found beside a package, in bytes."""
+SIGNATURES: Final = (".sig", ".sigstore.json")
+"""What is behind a package's name in those of its signatures: a DSSE envelope, and a sigstore bundle."""
+WASM: Final = "application/wasm"
+WASM_MAGIC: Final = b"\0asm"
+SLUG: Final = ""
+"""The scheme of a reference that is no URL."""
+
+_BASE_SCHEMES: Final = ("file", "http", "https", "oci")
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/?)")
+_KINDS: Final = {
+    WASM: "WebAssembly module",
+    archive.MEDIA_TYPE: "package",
+    envelope.MEDIA_TYPE: "encrypted package",
+}
+
+
+@dataclass(slots=True)
+class Fetched:
+    """A workload. ``digest`` is that of the module or the package; ``objects`` are as a Keep is given them.
+
+    ``resolved`` is the reference that names these bytes and no others, where there is one.
+    """
+
+    digest: str
+    media_type: str
+    objects: list[tuple[str, str, Data]]
+    resolved: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words."""
+        return _KINDS.get(self.media_type, self.media_type)
+
+    def close(self) -> None:
+        """Close the files."""
+        for _, _, data in self.objects:
+            if isinstance(data, FileBytes):
+                data.close()
+
+
+class Fetcher(Protocol):
+    """Gets what a reference of its scheme names."""
+
+    def fetch(self, reference: str) -> Fetched:
+        """The workload, its bytes checked against every digest that is known. Raises EnarxError."""
+
+
+def scheme_of(reference: str) -> str:
+    """The scheme of a URL, in lower case; SLUG for what is none.
+
+    As in the published Enarx, a URL is what can be a base: `host:8080/user/repo:1.0.0` is a slug.
+    """
+    found = _URL.match(reference)
+    if found is not None and (found[2] or found[1].lower() in _BASE_SCHEMES):
+        return found[1].lower()
+    return SLUG
+
+
+def check_reference(reference: str, fetchers: Mapping[str, object], *, require_digest: bool = False) -> str:
+    """The scheme of ``reference``, which ``fetchers`` must have. Raises UsageError for what names nothing."""
+    if not 0 < len(reference) <= MAX_REFERENCE_CHARS or "\0" in reference or not _is_text(reference):
+        raise UsageError("this is no reference to a package", code="reference", hint=_HINT)
+    scheme = scheme_of(reference)
+    if scheme not in fetchers:
+        raise UsageError(f"unsupported scheme: {scheme}", code="reference-scheme", hint=_HINT)
+    if scheme == SLUG and os.path.exists(reference):
+        raise UsageError(
+            f"{reference!r} is a file here, but no URL", code="reference",
+            hint=f"to deploy it: enarx deploy {Path(os.path.abspath(reference)).as_uri()}",
+        )  # fmt: skip
+    if require_digest and scheme != "oci":
+        raise UsageError(
+            "--require-digest goes with oci://HOST/REPO@sha256:...", code="reference-digest",
+            hint=f"a {scheme or 'Drawbridge'} reference cannot name a digest",
+        )  # fmt: skip
+    return scheme
+
+
+_HINT: Final = "oci://HOST/REPO:TAG, oci://HOST/REPO@sha256:..., file:///PATH, https://..., or HOST/USER/REPO:TAG"
+
+
+def _is_text(reference: str) -> bool:
+    try:
+        reference.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class FileFetcher:
+    """``file://PATH``: a module, a package, or a directory with ``main.wasm`` and ``Enarx.toml``.
+
+    PATH is absolute, or begins with ``./`` or ``../``. In a directory, ``files/`` becomes the workload's file system.
+    """
+
+    def fetch(self, reference: str) -> Fetched:
+        path = file_path(reference)
+        try:
+            directory = path.is_dir()
+        except OSError as error:
+            raise _nothing_at(path, error.strerror or "") from error
+        return self._directory(path) if directory else self._file(path)
+
+    def _file(self, path: Path) -> Fetched:
+        content = _open(path)
+        try:
+            media_type = media_type_of(content.head(archive.BLOCK))
+            if not media_type:
+                raise _nothing_at(path, "it is neither a WebAssembly module nor a package")
+            kind = ("module", archive.MODULE) if media_type == WASM else ("package", "")
+            digest = content.digest()
+            return Fetched(digest, media_type, [(*kind, content), *signatures_beside(path)])
+        except BaseException:
+            content.close()
+            raise
+
+    def _directory(self, path: Path) -> Fetched:
+        config, files = path / archive.CONFIG, path / archive.FILES
+        for needed in (path / archive.MODULE, config):
+            if not needed.is_file():
+                raise _nothing_at(path, f"there is no {needed.name} in it")
+        objects: list[tuple[str, str, Data]] = [*load_config(config)]
+        module = _open(path / archive.MODULE)
+        try:
+            objects.append(("module", archive.MODULE, module))
+            if files.is_dir():
+                objects.append(("layer", "/", archive_of(files)))
+            digest = module.digest()
+        except BaseException:
+            module.close()
+            raise
+        return Fetched(digest, WASM, objects)
+
+
+def file_path(url: str) -> Path:
+    """The path of a ``file:`` URL. Raises UsageError for another host, or what cannot be a path."""
+    try:
+        parts = urlsplit(url)
+        host, path = parts.netloc, unquote(parts.path, errors="strict")
+    except ValueError as error:
+        raise UsageError(f"{url!r} is not a URL of a file", code="reference", hint="file:///PATH") from error
+    if host in (".", ".."):
+        host, path = "", host + path
+    if host not in ("", "localhost") or not path or "\0" in path or parts.query or parts.fragment:
+        raise UsageError(
+            f"{url!r} does not name a file of this machine", code="reference",
+            hint="file:///PATH, or file://./PATH for one in this directory; write % as %25, # as %23 and ? as %3F",
+        )  # fmt: skip
+    return Path(path)
+
+
+def absolute(reference: str) -> str:
+    """``reference``, so that it means the same in any directory. Raises UsageError."""
+    if scheme_of(reference) != "file":
+        return reference
+    return Path(os.path.abspath(file_path(reference))).as_uri()
+
+
+def media_type_of(head: bytes) -> str:
+    """What begins with these bytes, a whole block if there is one: module, package, encrypted package; else nothing."""
+    if head.startswith(WASM_MAGIC):
+        return WASM
+    if envelope.is_encrypted(head):
+        return envelope.MEDIA_TYPE
+    names = (archive.CONFIG.encode() + b"\0", archive.MODULE.encode() + b"\0")
+    is_archive = len(head) >= archive.BLOCK and head[257:263] == b"ustar\0" and head.startswith(names)
+    return archive.MEDIA_TYPE if is_archive else ""
+
+
+def signatures_beside(path: Path) -> list[tuple[str, str, Data]]:
+    """The signatures beside a package, as objects. Raises HostError for one that cannot be read."""
+    found: list[tuple[str, str, Data]] = []
+    for ending in SIGNATURES:
+        beside = path.with_name(path.name + ending)
+        if not os.path.lexists(beside):
+            continue
+        content = _open(beside)
+        try:
+            if len(content) > MAX_SIGNATURE_BYTES:
+                raise HostError(
+                    f"the signature {beside} has more than {MAX_SIGNATURE_BYTES} bytes", code="file-too-large",
+                    hint="sign again, or move it away",
+                )  # fmt: skip
+            found.append(("signature", beside.name, b"".join(content.parts())))
+        finally:
+            content.close()
+    return found
+
+
+def _open(path: Path) -> FileBytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not make us wait
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise _nothing_at(path, "it is not a regular file")
+    except OSError as error:
+        raise _nothing_at(path, error.strerror or "") from error
+    return FileBytes(fd, str(path))
+
+
+def _nothing_at(path: Path, why: str) -> HostError:
+    return HostError(
+        f"no Enarx package or WASM module found at {path}" + (f": {why}" if why else ""),
+        code="package-not-found",
+        hint=f"name a module, a package, or a directory with {archive.MODULE} and {archive.CONFIG}",
+    )
