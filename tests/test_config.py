@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import string
 import tomllib
 from typing import Any
 
@@ -20,6 +21,7 @@ from enarx.config import (
     MAX_CA_ENTRIES,
     MAX_CONFIG_BYTES,
     MAX_PEM_BYTES,
+    MAX_SECRET_ENV,
     Config,
     ConnectFile,
     File,
@@ -306,7 +308,9 @@ def test_implausible_host_is_refused_without_echoing_control_characters(host: st
         ("[limts]\nmemory = 1", "1:1", "limts", 'did you mean "limits"?'),
         ("[[file]]\nkind = 'null'", "1:1", "file", 'did you mean "files"?'),
         ("[Env]", "1:1", "Env", 'did you mean "env"?'),
-        ("zzzz = 1", "1:1", "zzzz", "valid keys: steward, args, files, env, limits"),
+        ("zzzz = 1", "1:1", "zzzz", "valid keys: steward, args, files, env, secret_env, limits"),
+        ("[secretenv]", "1:1", "secretenv", 'did you mean "secret_env"?'),
+        ("[secrets]", "1:1", "secrets", 'did you mean "secret_env"?'),
         ("[limits]\nmemory = 65536\n  memroy = 1", "3:3", "memroy", 'did you mean "memory"?'),
         ("[[files]]\nkind = 'null'\nport = 1", "3:1", "port", "valid keys: kind, name"),
         ("[[files]]\nkind = 'stdin'\nnmae = 'x'", "3:1", "nmae", 'did you mean "name"?'),
@@ -371,6 +375,8 @@ def test_kind_and_prot_are_one_of_the_known(text: str, message: str) -> None:
         ("[env]\nA = 1", "2:5: env.A must be a string, not the number 1"),
         ("[env]\nA.B = 'x'", "2:1: env.A must be a string, not a table"),
         ("[env]\nA = [ 'x' ]", "2:5: env.A must be a string, not an array"),
+        ("secret_env = 'x'", '1:14: secret_env must be a table of strings, not the string "x"'),
+        ("[secret_env]\nA = ['x']", "2:5: secret_env.A must be a string, not an array"),
         ("limits = 1", "1:10: limits must be a table, not the number 1"),
         ("[limits]\nmemory = 1.5", f"2:10: limits.memory must be {SIZE}, not the number 1.5"),
         ("[limits]\nmodule = true", f"2:10: limits.module must be {SIZE}, not the boolean true"),
@@ -410,6 +416,47 @@ def test_descriptor_variables_cannot_be_set(key: str) -> None:
     error = refused(f'[env]\nA = "x"\n{key} = "x"')
     assert error.message == f"Enarx.toml:3:1: {key} is set by the Keep and cannot be set in [env]"
     assert "[[files]]" in error.hint
+
+
+# ---- secrets in the environment ----
+
+
+def test_secret_env_names_secrets_in_the_order_of_the_file() -> None:
+    config = parse('[secret_env]\nPASSWORD = "db.password"\nTOKEN = "api_token-2"\nAGAIN = "db.password"')
+    assert config.secret_env == (("PASSWORD", "db.password"), ("TOKEN", "api_token-2"), ("AGAIN", "db.password"))
+    assert config.env == ()
+    assert environment(config) == [("FD_COUNT", "0"), ("FD_NAMES", "")]
+
+
+@pytest.mark.parametrize("key", ['""', '"A=B"', '"A\\u0000"', "FD_COUNT", "FD_NAMES"])
+def test_impossible_name_of_a_secret_variable_is_refused(key: str) -> None:
+    error = refused(f'[secret_env]\nOK = "x"\n{key} = "x"')
+    assert error.message.startswith("Enarx.toml:3:1: ")
+    assert error.code == "config-env-name"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_variable_cannot_be_both_plain_and_secret(order: int) -> None:
+    text = "\n".join(['[env]\nA = "x"', '[secret_env]\nB = "b"\nA = "a"'][::order])
+    error = refused(text)
+    assert error.message == f'Enarx.toml:{5 if order == 1 else 3}:1: "A" is in [env] as well'
+    assert error.code == "config-env-name"
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "-x", "a/b", "../a", "a b", "é", "s3cr3t!", "n" * 64, "a\\n"])
+def test_what_is_not_the_name_of_a_secret_is_refused_and_not_shown(name: str) -> None:
+    """Somebody may have written the secret itself, and errors go to the host."""
+    error = refused(f'[secret_env]\nA = "{name}"')
+    assert error.message == "Enarx.toml:2:5: secret_env.A is not the name of a secret"
+    assert error.code == "config-value"
+
+
+def test_secret_env_is_bounded() -> None:
+    def text(count: int) -> str:
+        return "[secret_env]\n" + "".join(f'V{i} = "{"n" * 63}"\n' for i in range(count))
+
+    assert len(parse(text(MAX_SECRET_ENV)).secret_env) == MAX_SECRET_ENV
+    assert refused(text(MAX_SECRET_ENV + 1)).code == "config-limit"
 
 
 # ---- steward ----
@@ -707,6 +754,7 @@ def test_template_is_valid_with_every_comment_removed() -> None:
     config = parse(text)
     assert config.steward == "https://attest.example.com"
     assert config.args and config.env
+    assert config.secret_env == (("DATABASE_PASSWORD", "database-password"),)
     assert config.limits == Limits(deadline_seconds=86_400.0)  # the others stand there with their defaults
     assert config.files[:3] == (STDIN, STDOUT, STDERR)
     assert config.files[3:] == (
@@ -719,10 +767,12 @@ def test_template_is_valid_with_every_comment_removed() -> None:
 # ---- properties ----
 
 _WORDS = (
-    "args files env limits steward kind name port memory deadline prot client_ca ca 'listen' \"null\" 1 -1 1.5 1e9 nan"
+    "args files env secret_env limits steward kind name port memory deadline prot client_ca ca 'listen' \"null\" 1 -1 "
+    "1.5 1e9 nan"
 )
 _MARKS = " |\n|\r\n|\t|=| = |.|,|[|]|[[|]]|{|}|#|\"|'|\"\"\"|'''|\\|\\u0041|\x00|\x7f|é|true|07:32:00|0x1f"
-_LINES = ["[[files]]\n", "[env]\n", "[limits]\n", "[files.a]\n", "kind = 'listen'\n", "kind = 'connect'\n", "port = "]
+_LINES = ["[[files]]\n", "[env]\n", "[secret_env]\n", "[limits]\n", "[files.a]\n", "kind = 'listen'\n", "port = "]
+_LINES += ["kind = 'connect'\n"]
 toml_like = st.lists(st.sampled_from(_WORDS.split() + _MARKS.split("|") + _LINES), max_size=30).map("".join)
 
 
@@ -861,6 +911,11 @@ configs = st.builds(
     env=st.dictionaries(
         _string.filter(lambda key: key and "=" not in key and not key.startswith("FD_")), _string, max_size=4
     ).map(lambda env: tuple(env.items())),
+    secret_env=st.dictionaries(
+        st.text(string.ascii_lowercase, min_size=1, max_size=4).map("FD_{}".format),  # no key of env above
+        st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True),
+        max_size=3,
+    ).map(lambda env: tuple(env.items())),
     limits=st.builds(
         Limits,
         memory_bytes=st.integers(64 * KIB, 4 * GIB),
@@ -895,7 +950,9 @@ def _toml(config: Config) -> str:
                 lines += [f"port = {file.port}", f"{'addr' if listens else 'host'} = {_quote(host)}"]
                 if ca:
                     lines.append(f"{'client_ca' if listens else 'ca'} = [{', '.join(map(_quote, ca))}]")
-    lines += ["[env]", *(f"{_quote(key)} = {_quote(value)}" for key, value in config.env), "[limits]"]
+    for name, table in (("env", config.env), ("secret_env", config.secret_env)):
+        lines += [f"[{name}]", *(f"{_quote(key)} = {_quote(value)}" for key, value in table)]
+    lines.append("[limits]")
     limits = config.limits
     lines += [f"memory = {limits.memory_bytes}", f'filesystem = "{limits.filesystem_bytes}"']
     lines += [f"descriptors = {limits.open_descriptors}", f'module = "{limits.module_bytes} B"']

@@ -1,17 +1,20 @@
 """``Enarx.toml``: what a workload may see, read without trust in whoever wrote it.
 
 The schema is the published one of Enarx, with one documented reading where its parser and its manual disagree, and
-three additions (``ca``, ``client_ca`` and ``[limits]``):
+four additions (``ca``, ``client_ca``, ``[secret_env]`` and ``[limits]``):
 
-==============  ==============================================================  =====================================
-key             value                                                           when absent
-==============  ==============================================================  =====================================
-``steward``     URL, https only                                                 the Keep certifies itself
-``args``        array of strings, argv[1..]; argv[0] is always ``main.wasm``    none
-``[[files]]``   one table per file descriptor, in order of descriptor number    no descriptors at all
-``[env]``       table of strings, the whole environment but for FD_*            empty
-``[limits]``    see `Limits`                                                    the defaults of `Limits`
-==============  ==============================================================  =====================================
+================  ============================================================  =====================================
+key               value                                                         when absent
+================  ============================================================  =====================================
+``steward``       URL, https only                                               the Keep certifies itself
+``args``          array of strings, argv[1..]; argv[0] is always ``main.wasm``  none
+``[[files]]``     one table per file descriptor, in order of descriptor number  no descriptors at all
+``[env]``         table of strings, the whole environment but for FD_* and      empty
+                  ``[secret_env]``
+``[secret_env]``  table ``VARIABLE = "NAME"``: the variable is the secret of    no secret is in the environment
+                  that name, which a Steward releases: UTF-8 without NUL
+``[limits]``      see `Limits`                                                  the defaults of `Limits`
+================  ============================================================  =====================================
 
 A ``[[files]]`` entry has a ``kind``: ``null``, ``stdin``, ``stdout``, ``stderr``, ``listen`` or ``connect``.
 
@@ -55,11 +58,13 @@ MAX_CA_ENTRIES = 64  # entries of one `ca` or `client_ca`
 MAX_HOST_CHARS = 255  # a DNS name has at most 253
 MAX_PATH_CHARS = 4096  # Linux PATH_MAX
 MAX_PORT = 65_535
+MAX_SECRET_ENV = 64  # entries of [secret_env]: a Steward releases no more secrets to one Keep
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+_SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # as in a Steward's policy
 _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 _PEM_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
 
@@ -144,6 +149,7 @@ class Config:
     args: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    secret_env: tuple[tuple[str, str], ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -170,7 +176,7 @@ def fd_names(config: Config) -> str:
 
 
 def environment(config: Config) -> list[tuple[str, str]]:
-    """The whole environment of the workload: FD_COUNT and FD_NAMES, then ``[env]`` in the order of the file."""
+    """The environment but for its secrets: FD_COUNT and FD_NAMES, then ``[env]`` in the order of the file."""
     return [("FD_COUNT", str(len(config.files))), ("FD_NAMES", fd_names(config)), *config.env]
 
 
@@ -219,7 +225,7 @@ def parse(text: bytes | str, *, source: str = "Enarx.toml") -> Config:
     """
     doc = Document(text, source, MAX_CONFIG_BYTES)
     top = doc.data
-    _check_keys(doc, (), top, ("steward", "args", "files", "env", "limits"), "")
+    _check_keys(doc, (), top, ("steward", "args", "files", "env", "secret_env", "limits"), "")
     limits = _limits(doc, top.get("limits", {}))
     files = tuple(_file(doc, path, entry) for path, entry in _items(doc, ("files",), top.get("files", [])))
     if len(files) > limits.open_descriptors:
@@ -229,7 +235,8 @@ def parse(text: bytes | str, *, source: str = "Enarx.toml") -> Config:
         steward=_steward(doc, top["steward"]) if "steward" in top else None,
         args=tuple(_text(doc, path, arg) for path, arg in _items(doc, ("args",), top.get("args", []))),
         files=files,
-        env=_env(doc, top.get("env", {})),
+        env=_variables(doc, "env", top.get("env", {})),
+        secret_env=_secret_env(doc, top.get("secret_env", {}), top.get("env", {})),
         limits=limits,
     )
 
@@ -250,19 +257,34 @@ def _steward(doc: Document, value: object) -> str:
     return text
 
 
-def _env(doc: Document, table: object) -> tuple[tuple[str, str], ...]:
+def _variables(doc: Document, name: str, table: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(table, dict):
-        raise doc.type_error(("env",), "a table of strings", table)
+        raise doc.type_error((name,), "a table of strings", table)
     for key in table:
         if not key or "=" in key or "\0" in key:
             what = f"{show(key)} cannot be the name of an environment variable"
-            raise doc.error(
-                ("env", key), "config-env-name", what, "a name is not empty and has no '=' or NUL", key=True
-            )
+            hint = "a name is not empty and has no '=' or NUL"
+            raise doc.error((name, key), "config-env-name", what, hint, key=True)
         if key in ("FD_COUNT", "FD_NAMES"):
-            what = f"{key} is set by the Keep and cannot be set in [env]"
-            raise doc.error(("env", key), "config-env-name", what, "remove it: it is made from [[files]]", key=True)
-    return tuple((key, _text(doc, ("env", key), value)) for key, value in table.items())
+            what = f"{key} is set by the Keep and cannot be set in [{name}]"
+            raise doc.error((name, key), "config-env-name", what, "remove it: it is made from [[files]]", key=True)
+    return tuple((key, _text(doc, (name, key), value)) for key, value in table.items())
+
+
+def _secret_env(doc: Document, table: object, env: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    found = _variables(doc, "secret_env", table)
+    if len(found) > MAX_SECRET_ENV:
+        what = f"[secret_env] has {len(found)} entries, more than {MAX_SECRET_ENV}"
+        raise doc.error(("secret_env",), "config-limit", what, "read the others from /keep/secrets")
+    for key, secret in found:
+        if key in env:
+            what, hint = f"{show(key)} is in [env] as well", "a variable has one value: remove one of the two"
+            raise doc.error(("secret_env", key), "config-env-name", what, hint, key=True)
+        if not _SECRET_NAME.fullmatch(secret):
+            what = f"{label(('secret_env', key))} is not the name of a secret"  # unshown: it may be the secret itself
+            hint = "write the name that the Steward's policy gives it; the secret itself does not belong here"
+            raise doc.error(("secret_env", key), "config-value", what, hint)
+    return found
 
 
 _FILE_KEYS = {

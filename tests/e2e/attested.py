@@ -61,9 +61,13 @@ class Tenant:
 
 @contextlib.contextmanager
 def tenant(
-    home: Path, *modules: bytes, configured: str | None = None, simulated: bool = True, lifetime: str = "24h"
-) -> Iterator[Tenant]:
-    """A Steward that accepts the process Keeps of this installation with these modules, and gives them SECRET."""
+    home: Path, *modules: bytes, configured: str | None = None, simulated: bool = True, lifetime: str = "24h",
+    secrets: Mapping[str, bytes] | None = None,
+) -> Iterator[Tenant]:  # fmt: skip
+    """A Steward that accepts the process Keeps of this installation with these modules, and gives them SECRET.
+
+    ``modules`` may be packages as well. ``secrets`` are further ones, in files of their own.
+    """
     directory = home / "steward"
     variables = environment(home)
     enarx("simulator", "root", "--out", home / "root.pem", cwd=home)
@@ -75,6 +79,10 @@ def tenant(
     stated = f'config = ["{digest_of(configured.encode())}"]\n' if configured else ""
     text += f'[workload.web]\ndigest = [{digests}]\nargs = "any"\n{stated}'
     text += f'[[secret]]\nname = "password"\nvalue = "{SECRET}"\nworkloads = ["web"]\nsimulated = true\n'
+    for name, value in (secrets or {}).items():
+        (directory / name).write_bytes(value)
+        (directory / name).chmod(0o600)
+        text += f'[[secret]]\nname = "{name}"\nfile = "{name}"\nworkloads = ["web"]\nsimulated = true\n'
     text += f'[certificate]\nlifetime = "{lifetime}"\ndns = ["localhost"]\n'
     policy = directory / "steward.toml"
     unlimited = policy.read_text().replace("[service]\n", "[service]\nrate = 0\n")  # all tests have one address

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,11 +56,16 @@ class Shown:
     loop: Loop
     wanted: int
     identities: list[Identity] = field(default_factory=list)
+    secrets: dict[str, bytes] = field(default_factory=dict)
     trees: list[bytes] = field(default_factory=list)
 
     def identify(self, identity: Identity, directory: str) -> None:
         assert Path(directory).is_dir()
         self.identities.append(identity)
+
+    def reveal(self, secrets: Mapping[str, bytes]) -> None:
+        assert not self.trees
+        self.secrets = dict(secrets)
 
     def tell(self, archive: bytes) -> None:
         self.trees.append(archive)
@@ -113,6 +119,21 @@ def test_certificate_and_secrets_are_there_before_the_workload_runs(authority: A
     assert private.public_key() == shown.leaves[0].public_key()
     assert all(value in tree for value in SECRETS.values())
     assert identity.private_key_pem not in tree
+
+
+def test_secret_that_is_withheld_is_not_shown(authority: Authority) -> None:
+    steward, loop = Steward(authority), Loop()
+    shown = Shown(loop, wanted=1)
+    name, *others = SECRETS
+    with answering(steward, timedelta(hours=1)) as keep:
+        certifier = Certifier(keep, cast(Link, HostLink()), [b"signed"])
+        assert certifier.obtain().secrets == SECRETS
+        certifier.withheld = frozenset((name,))
+        certifier.certify(cast(World, shown), "/proc/self/fd")
+    assert sorted(shown.secrets) == sorted(others)
+    assert SECRETS[name] not in shown.trees[0]
+    (asked,) = steward.seen  # once, for both
+    assert asked["signatures"] == [base64.b64encode(b"signed").decode()]
 
 
 def test_certificate_is_renewed_with_the_same_key_and_fresh_evidence(authority: Authority) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enarx import archive, envelope
 from enarx.errors import AuthenticityError
 from enarx.keep.handover import Announced, Handover
 from enarx.manifest import Manifest, ManifestFile, Workload, digest_of
@@ -44,6 +45,45 @@ def refused(objects: list[tuple[str, str, bytes]], manifest: Manifest = MANIFEST
         hand_over(objects, manifest)
     assert caught.value.hint
     return caught.value.code
+
+
+ARCHIVE, SEALED = b"\0" * 600, envelope.MAGIC + b"..."
+TYPES = {ARCHIVE: archive.MEDIA_TYPE, SEALED: envelope.MEDIA_TYPE}
+packages = pytest.mark.parametrize("data", [ARCHIVE, SEALED], ids=["plain", "encrypted"])
+
+
+def packaged(data: bytes) -> Manifest:
+    return Manifest(Workload(digest_of(data), TYPES[data]))
+
+
+@packages
+def test_package_is_accepted_alone_and_with_signatures_of_it(data: bytes) -> None:
+    hand_over([("package", "", data)], packaged(data))
+    hand_over([("package", "", data), ("signature", "a", b"any"), ("signature", "b", b"thing")], packaged(data))
+    hand_over([("signature", "", b"first"), ("package", "", data)], packaged(data))
+
+
+@packages
+def test_other_package_than_the_manifest_names_is_refused(data: bytes) -> None:
+    assert refused([("package", "", data + b"!")], packaged(data)) == "handover-package"
+
+
+@packages
+def test_package_of_another_type_than_the_manifest_says_is_refused(data: bytes) -> None:
+    other = archive.MEDIA_TYPE if data == SEALED else envelope.MEDIA_TYPE
+    assert refused([("package", "", data)], Manifest(Workload(digest_of(data), other))) == "handover-media-type"
+
+
+@packages
+def test_package_comes_with_nothing_that_it_has_itself(data: bytes) -> None:
+    manifest = packaged(data)
+    assert refused([("config", "Enarx.toml", CONFIG), ("package", "", data)], manifest) == "handover-objects"
+    configured = replace(manifest, config=digest_of(CONFIG))
+    assert refused([("config", "Enarx.toml", CONFIG), ("package", "", data)], configured) == "handover-objects"
+    assert refused([("module", "main.wasm", data)], manifest) == "handover-objects"
+    assert refused([("package", "", data), ("module", "main.wasm", MODULE)], manifest) == "handover-objects"
+    assert refused([("package", "", data), ("package", "", data)], manifest) == "handover-objects"
+    assert refused([("package", "", data)], Manifest(Workload(digest_of(data)))) == "handover-objects"
 
 
 def test_what_the_manifest_names_is_accepted() -> None:

@@ -9,10 +9,22 @@ from typing import Any
 
 import pytest
 
-from enarx.errors import ConfigError, LimitError, LinkError, WorkloadError
+from enarx.errors import ConfigError, LimitError, LinkError, MalformedError, WorkloadError
 from enarx.keep.link import Link
-from enarx.keep.workload import MAX_CA_BYTES, Launch, check_module, encode_text, receive_launch, receive_objects
+from enarx.keep.workload import (
+    MAX_CA_BYTES,
+    MAX_PACKAGE_BYTES,
+    MAX_SIGNATURE_BYTES,
+    MAX_SIGNATURES,
+    Launch,
+    check_module,
+    encode_text,
+    receive_launch,
+    receive_objects,
+)
 from enarx.wire import Type, encode, encode_fields
+from tests.archives import pack
+from tests.keep.sealing import seal
 
 MODULE = b"\0asm\x01\0\0\0"
 FIELDS: dict[str, Any] = {
@@ -99,9 +111,58 @@ def test_objects_arrive_in_their_order(pair: tuple[socket.socket, Link]) -> None
     assert [(path, bytes(data)) for path, data in found.layers] == [("/", b"tar"), ("/b", b"")]
 
 
+def test_package_brings_config_module_and_files(pair: tuple[socket.socket, Link]) -> None:
+    parts = [("Enarx.toml", b'args = ["x"]'), ("main.wasm", MODULE), ("files", None), ("files/a", b"A")]
+    found = receive(pair, ("package", "", pack(parts)), ("signature", "a", b"signed"), ("signature", "b", b"too"))
+    assert (found.configured, found.config.args, bytes(found.module)) == (True, ("x",), MODULE)
+    assert found.package is not None
+    assert [entry.path for entry in found.package.files or ()] == ["files/a"]
+    assert (found.sealed, found.signatures) == (None, [b"signed", b"too"])
+    found.forget_bytes()
+    assert bytes(found.module) == b""
+    assert found.package is None
+
+
+def test_package_without_a_config_has_the_standard_streams(pair: tuple[socket.socket, Link]) -> None:
+    found = receive(pair, ("package", "", pack([("main.wasm", MODULE)])))
+    assert (found.configured, len(found.config.files)) == (False, 3)
+
+
+def test_encrypted_package_stays_shut_until_there_is_a_key(pair: tuple[socket.socket, Link]) -> None:
+    sealed = seal(pack([("main.wasm", MODULE)]))
+    found = receive(pair, ("package", "", sealed))
+    assert (bytes(found.sealed or b""), bytes(found.module), found.package) == (sealed, b"", None)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error"),
+    [
+        ([("Enarx.toml", b"="), ("main.wasm", MODULE)], ConfigError),
+        ([("main.wasm", b"no module")], WorkloadError),
+        ([("Enarx.toml", b'[limits]\nmodule = "64 KiB"\n'), ("main.wasm", bytes(65537))], LimitError),
+        ([("main.wasm", MODULE), ("extra", b"")], MalformedError),
+    ],
+)
+def test_package_with_something_wrong_in_it_is_refused(
+    parts: list[tuple[str, bytes | None]], error: type[Exception], pair: tuple[socket.socket, Link]
+) -> None:
+    with pytest.raises(error):
+        receive(pair, ("package", "", pack(parts)))
+
+
+def test_package_that_is_too_large_is_not_even_received(pair: tuple[socket.socket, Link]) -> None:
+    with pytest.raises(LinkError):
+        receive_objects(pair[1], launch(pair, objects=[["package", "p", MAX_PACKAGE_BYTES + 1]]))
+
+
 @pytest.mark.parametrize(
     "objects",
     [
+        [("package", "p", b""), ("module", "m", MODULE)],
+        [("package", "p", b""), ("package", "p", b"")],
+        [("config", "c", b""), ("package", "p", b"")],
+        [("module", "m", MODULE), *[("signature", "s", b"")] * (MAX_SIGNATURES + 1)],
+        [("module", "m", MODULE), ("signature", "s", bytes(MAX_SIGNATURE_BYTES + 1))],
         [("unknown", "x", b"")],
         [("module", "m", MODULE), ("config", "c", b"")],
         [("config", "c", b""), ("config", "c", b"")],

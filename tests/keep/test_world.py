@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from enarx.config import parse
 from enarx.errors import ConfigError, LimitError, StreamError, WorkloadError
 from enarx.keep import keepdir
 from enarx.keep.accept import CONNECTIONS
 from enarx.keep.loop import Loop
+from enarx.keep.package import contents
 from enarx.keep.tls import server_context, start_server
 from enarx.keep.wasi.abi import Fdflags, Filetype, Rights
 from enarx.keep.wasi.descriptor import Null
@@ -28,6 +28,7 @@ from enarx.keep.wasi.tls_stream import TlsStream
 from enarx.keep.wasi.tree import Directory, File
 from enarx.keep.workload import Launch
 from enarx.keep.world import World
+from tests.archives import pack
 from tests.keep.test_tls import OURS, THEIRS, in_background
 
 
@@ -73,7 +74,7 @@ def streams() -> Iterator[Streams]:
 def launch(config: str | None = None, **fields: object) -> Launch:
     made = Launch([], [], b"", False, False, [("config", "c", 1)] if config is not None else [])
     if config is not None:
-        made.config = parse(config)
+        made.configure(config.encode(), None)
     for name, value in fields.items():
         setattr(made, name, value)
     return made
@@ -104,6 +105,47 @@ def test_without_a_config_there_are_the_three_standard_streams(streams: Streams)
     world = opened(streams, launch(args=["a"], env=[("A", "1")]))
     assert streams.asked == [("stdio", "stdin"), ("stdio", "stdout"), ("stdio", "stderr")]
     assert (world.context.args, world.context.environment) == ([b"main.wasm", b"a"], [b"A=1"])
+    world.context.table.close_all(1)
+
+
+SECRET_ENV = '[[files]]\nkind = "stdout"\n[secret_env]\nPASSWORD = "db"\n'
+
+
+def test_secrets_become_variables_where_the_config_asks(streams: Streams) -> None:
+    world = World(launch(SECRET_ENV, env=[("A", "1")]), streams, Loop(), certified=True)
+    world.reveal({"db": "größe".encode(), "other": b"x"})
+    assert list(world.context.environment)[-2:] == [b"A=1", "PASSWORD=größe".encode()]
+
+
+@pytest.mark.parametrize(
+    ("secrets", "code"),
+    [
+        ({}, "secret-missing"),
+        ({"DB": b"x"}, "secret-missing"),
+        ({"db": b"\xff"}, "secret-text"),
+        ({"db": b"a\0"}, "secret-text"),
+    ],
+)
+def test_secret_that_cannot_be_a_variable_stops_the_workload(
+    secrets: dict[str, bytes], code: str, streams: Streams
+) -> None:
+    world = World(launch(SECRET_ENV), streams, Loop(), certified=True)
+    with pytest.raises(ConfigError) as caught:
+        world.reveal(secrets)
+    assert caught.value.code == code
+    assert "db" in caught.value.message
+
+
+def test_without_a_steward_no_secret_can_be_asked_for(streams: Streams) -> None:
+    with pytest.raises(ConfigError) as caught:
+        World(launch(SECRET_ENV), streams, Loop())
+    assert caught.value.code == "secret-missing"
+
+
+def test_files_of_a_package_are_its_root_directory(streams: Streams) -> None:
+    archive_ = bytearray(pack([("main.wasm", b"\0asm\1\0\0\0"), ("files", None), ("files/a", b"A")]))
+    world = opened(streams, launch(package=contents(archive_)))
+    assert [descriptor.preopen for descriptor in world.context.table][3:] == [b"/"]
     world.context.table.close_all(1)
 
 

@@ -24,6 +24,10 @@ TEMPLATE = """\
 # [env]
 # GREETING = "hello"
 
+## Secrets that the Steward releases to this workload, as environment variables: VARIABLE = "name of the secret".
+# [secret_env]
+# DATABASE_PASSWORD = "database-password"
+
 ## Limits, here with their defaults. Sizes take B, KiB, MiB or GiB. There is no deadline unless one is set.
 # [limits]
 # memory = "1 GiB"

@@ -14,8 +14,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from enarx import archive, envelope
+from enarx.envelope import is_encrypted
 from enarx.errors import HostError, UsageError
-from enarx.host.filebytes import digest_of
+from enarx.host.filebytes import digest_of, head_of
 from enarx.host.launch import Package
 from enarx.manifest import Allow, Manifest, ManifestFile, StewardPin, Workload, endpoint
 
@@ -50,17 +52,22 @@ def parse_allow(entries: Sequence[str]) -> Allow | None:
 def manifest_of(package: Package, steward: StewardPin | None, allow: Allow | None = None) -> Manifest:
     """The manifest of ``package``, which has none yet. Raises MalformedError for what no manifest can say."""
     files: list[ManifestFile] = []
-    config, module = None, ""
+    config, workload = None, Workload("")
     for kind, name, data in package.objects:
         if kind == "config":
             config = digest_of(data)
         elif kind == "module":
-            module = digest_of(data)
+            workload = Workload(digest_of(data))
+        elif kind == "package":
+            encrypted = is_encrypted(head_of(data, len(envelope.MAGIC)))
+            workload = Workload(digest_of(data), envelope.MEDIA_TYPE if encrypted else archive.MEDIA_TYPE)
+        elif kind == "signature":
+            continue  # proves itself to the Steward
         elif kind == "ca":
             files.append(ManifestFile("ca", name, digest_of(data)))
         else:
             files.append(ManifestFile("layer", name, digest_of(data)))
-    return Manifest(Workload(module), config, tuple(files), tuple(package.args), tuple(package.env), steward, allow)
+    return Manifest(workload, config, tuple(files), tuple(package.args), tuple(package.env), steward, allow)
 
 
 def with_manifest(package: Package, manifest: Manifest) -> Package:

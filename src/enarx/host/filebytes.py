@@ -99,6 +99,11 @@ def parts_of(data: Data) -> Iterator[bytes | memoryview]:
         yield view[start : start + PART_BYTES]
 
 
+def head_of(data: Data, size: int) -> bytes:
+    """The first ``size`` bytes of ``data``, or fewer where there are fewer. Raises HostError."""
+    return data.head(size) if isinstance(data, FileBytes) else bytes(memoryview(data)[:size])
+
+
 def digest_of(data: Data) -> str:
     """The SHA-256 of ``data`` as a manifest writes it. Raises HostError for a file that was changed."""
     return data.digest() if isinstance(data, FileBytes) else f"sha256:{hashlib.sha256(data).hexdigest()}"

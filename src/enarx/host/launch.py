@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from enarx.errors import HostError, LinkError, StreamError, UsageError
 from enarx.host import streams
 from enarx.host.cache import MAX_ENTRY_BYTES, DiskCache
-from enarx.host.filebytes import Data, FileBytes, parts_of
+from enarx.host.filebytes import Data, FileBytes, digest_of, parts_of
 from enarx.host.outbox import Outbox
 from enarx.wire import HEADER, MAX_PAYLOAD, STARTED, Decoder, Frame, Type, encode_fields
 
@@ -54,7 +54,10 @@ class RunningKeep(Protocol):
 
 @dataclass(slots=True)
 class Package:
-    """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers."""
+    """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers.
+
+    Or instead of config, CA files, module and layers one ``package``, and signatures of it.
+    """
 
     objects: Sequence[tuple[str, str, Data]]
     args: Sequence[str] = ()
@@ -196,6 +199,8 @@ class Host:
             if kind == "module":
                 for part in parts_of(data):
                     key.update(part)
+            elif kind == "package":
+                key.update(digest_of(data).encode())
         return key.digest()
 
     def _serve(self) -> Ending:

@@ -10,7 +10,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from enarx.errors import EvidenceError
 from enarx.evidence import binding
@@ -107,14 +107,19 @@ def certification_request(attested: Attested, evidence: bytes) -> bytes:
     return builder.sign(attested.key.private, hashes.SHA384()).public_bytes(Encoding.DER)
 
 
-def attest_request(attested: Attested) -> bytes:
-    """The JSON body of ``POST /v1/attest``: request, manifest, endorsements. EvidenceError when it is too large."""
+def attest_request(attested: Attested, signatures: Sequence[bytes] = ()) -> bytes:
+    """The JSON body of ``POST /v1/attest``: request, manifest, endorsements, and signatures of the workload, if any.
+
+    EvidenceError when it is too large.
+    """
     found = endorsements(attested)
-    body = {
+    body: dict[str, Any] = {
         "csr": _base64(certification_request(attested, evidence_extension(attested, found))),
         "manifest": _base64(attested.manifest_bytes),
         "endorsements": {"chain": list(map(_base64, found.chain)), "crls": list(map(_base64, found.crls))},
     }
+    if signatures:
+        body["signatures"] = list(map(_base64, signatures))
     encoded = json.dumps(body, separators=(",", ":")).encode()
     if len(encoded) > REQUEST_MAX_BYTES:
         raise EvidenceError(

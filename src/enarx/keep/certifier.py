@@ -10,6 +10,7 @@ import os
 import selectors
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import SystemRandom
@@ -42,9 +43,12 @@ class _Event:
 
 
 class Certifier:
-    """Asks the Steward that the manifest of ``keep`` names, over streams that ``link`` gets from the host."""
+    """Asks the Steward that the manifest of ``keep`` names, over streams that ``link`` gets from the host.
 
-    def __init__(self, keep: Attested, link: Link) -> None:
+    ``signatures`` of the workload go with each request. The workload is not shown the secrets named in ``withheld``.
+    """
+
+    def __init__(self, keep: Attested, link: Link, signatures: Sequence[bytes] = ()) -> None:
         if keep.manifest.steward is None:
             raise ValueError("the manifest names no Steward")
         self._keep = keep
@@ -53,15 +57,26 @@ class Certifier:
         self._failures = 0
         self._spread = SystemRandom().random()
         self._result: Grant | EnarxError | None = None
+        self._signatures = signatures
+        self._first: Grant | None = None
+        self.withheld: frozenset[str] = frozenset()
+
+    def obtain(self) -> Grant:
+        """What the Steward grants: ask and wait, once. Raises EvidenceError, MalformedError or StreamError."""
+        if self._first is None:
+            where = place(self._pin)
+            self._first = self._ask(self._keep, self._link.connect(where.host, where.port))
+        return self._first
 
     def certify(self, world: World, directory: str) -> None:
-        """Ask, wait for the answer, and give ``world`` its identity and its ``/keep``.
+        """Give ``world`` its identity, its ``/keep`` and its secrets. ``directory`` has the process's own descriptors.
 
-        ``directory`` has the process's own descriptors. Raises EvidenceError, MalformedError or StreamError.
+        Raises what `obtain` does, and ConfigError.
         """
         self._world, self._directory = world, directory
-        where = place(self._pin)
-        self._apply(self._ask(self._keep, self._link.connect(where.host, where.port)))
+        grant = self.obtain()
+        world.reveal(self._shown(grant))
+        self._apply(grant)
 
     def renew(self, loop: Loop) -> None:
         """From now on renew before the certificate expires, whenever ``loop`` runs."""
@@ -119,12 +134,15 @@ class Certifier:
         self._schedule()
 
     def _ask(self, keep: Attested, stream: socket.socket) -> Grant:
-        answer = exchange(stream, self._pin, request(keep), datetime.now(UTC))
+        answer = exchange(stream, self._pin, request(keep, self._signatures), datetime.now(UTC))
         return accept(keep, answer, datetime.now(UTC))
+
+    def _shown(self, grant: Grant) -> dict[str, bytes]:
+        return {name: value for name, value in grant.secrets.items() if name not in self.withheld}
 
     def _apply(self, grant: Grant) -> None:
         self._granted, self._since = grant.certified, datetime.now(UTC)
         pem = grant.certified.pem()
-        tree = keepdir.files(pem, ear=grant.ear, manifest=self._keep.manifest_bytes, secrets=grant.secrets)
+        tree = keepdir.files(pem, ear=grant.ear, manifest=self._keep.manifest_bytes, secrets=self._shown(grant))
         self._world.identify(identity(self._keep.key, grant.certified), self._directory)
         self._world.tell(keepdir.archive(tree))

@@ -13,6 +13,8 @@ import hmac
 from collections.abc import Sequence
 from typing import Final
 
+from enarx import archive, envelope
+from enarx.envelope import is_encrypted
 from enarx.errors import AuthenticityError, EvidenceError
 from enarx.keep.attester import RawEvidence
 from enarx.manifest import Manifest, digest_of
@@ -21,6 +23,11 @@ from enarx.manifest import parse as parse_manifest
 HOST_DATA: Final = slice(0xC0, 0xE0)
 """Where an SNP report has HOST_DATA (56860 table 23)."""
 WASM: Final = "application/wasm"
+WORKLOADS: Final = {WASM: "module", archive.MEDIA_TYPE: "package", envelope.MEDIA_TYPE: "package"}
+"""What a workload may be, by its media type: the kind of object that it is handed over as."""
+
+PROVES_ITSELF: Final = "signature"
+"""A kind of object that no manifest names: the Steward checks a signature, and the Keep only passes it on."""
 
 Announced = Sequence[tuple[str, str, int]]
 """What the launch announces, in order: kind, name, bytes."""
@@ -56,12 +63,14 @@ class Handover:
     def __init__(
         self, manifest: Manifest, args: Sequence[str], env: Sequence[tuple[str, str]], objects: Announced
     ) -> None:
-        if manifest.workload.media_type != WASM:
-            raise _differs("media-type", f"its workload is of type {manifest.workload.media_type}, not {WASM}")
+        if manifest.workload.media_type not in WORKLOADS:
+            known = ", ".join(WORKLOADS)
+            raise _differs("media-type", f"its workload is of type {manifest.workload.media_type}, none of {known}")
         if tuple(args) != manifest.args:
             raise _differs("args", "the arguments are not those of the manifest")
         if tuple(env) != manifest.env:
             raise _differs("env", "the environment is not that of the manifest")
+        self._media_type = manifest.workload.media_type
         self._digests = _expected(manifest, objects)
         self._objects = objects
         self._next = 0
@@ -70,9 +79,11 @@ class Handover:
         """The object number ``index`` has come: they come in order, each once."""
         if index != self._next or index >= len(self._digests):
             raise _differs("order", f"object {index} comes where number {self._next} is due")
-        if not hmac.compare_digest(digest_of(data), self._digests[index]):
-            kind, name, _ = self._objects[index]
+        kind, name, _ = self._objects[index]
+        if kind != PROVES_ITSELF and not hmac.compare_digest(digest_of(data), self._digests[index]):
             raise _differs(kind, f"the {kind} {name!r} is not the one that the manifest names")
+        if kind == "package" and is_encrypted(data) != (self._media_type == envelope.MEDIA_TYPE):
+            raise _differs("media-type", f"the package is not of the type {self._media_type}")
         self._next += 1
 
     def finish(self) -> None:
@@ -82,13 +93,14 @@ class Handover:
 
 
 def _expected(manifest: Manifest, objects: Announced) -> list[str]:
-    """The digest of each announced object: config first, one module, all else in the order of the manifest."""
+    """The digest of each announced object: config first, one workload, all else in the order of the manifest."""
     kinds = [kind for kind, _, _ in objects]
-    if kinds.count("module") != 1 or kinds.count("config") != (manifest.config is not None):
-        raise _differs("objects", "there must be one module, and a config only if the manifest names one")
-    if manifest.config is not None and kinds[0] != "config":
-        raise _differs("objects", "the config does not come first")
-    announced = [(kind, name) for kind, name, _ in objects if kind not in ("module", "config")]
+    workload = WORKLOADS[manifest.workload.media_type]
+    if kinds.count(workload) != 1 or kinds.count("config") != (manifest.config is not None):
+        raise _differs("objects", f"there must be one {workload}, and a config only if the manifest names one")
+    if manifest.config is not None and (kinds[0] != "config" or workload == "package"):
+        raise _differs("objects", "the config does not come first, or comes beside a package that has its own")
+    announced = [(kind, name) for kind, name, _ in objects if kind not in (workload, "config", PROVES_ITSELF)]
     if announced != [(file.kind, file.name) for file in manifest.files]:
         raise _differs("objects", "the files are not those of the manifest, in its order")
     files = iter(manifest.files)
@@ -96,8 +108,10 @@ def _expected(manifest: Manifest, objects: Announced) -> list[str]:
     for kind in kinds:
         if kind == "config" and manifest.config is not None:
             digests.append(manifest.config)
+        elif kind == PROVES_ITSELF:
+            digests.append("")
         else:
-            digests.append(manifest.workload.digest if kind == "module" else next(files).digest)
+            digests.append(manifest.workload.digest if kind == workload else next(files).digest)
     return digests
 
 

@@ -8,20 +8,18 @@ host call, cannot hold the process.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
-import selectors
 import socket
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from enarx.config import Config
-from enarx.errors import EnarxError, LimitError, LinkError
+from enarx.errors import EnarxError, LinkError, WorkloadError
 from enarx.keep.link import Link
+from enarx.keep.loop import Loop
 from enarx.keep.sandbox import DESCRIPTORS, Sandbox, close_inherited
+from enarx.keep.supervisor import STOPPED, Supervisor, outcome_of
 from enarx.keep.workload import Launch, receive_launch, receive_manifest, receive_objects
 from enarx.wire import STARTED, Type, encode_fields
 
@@ -29,20 +27,12 @@ if TYPE_CHECKING:
     from enarx.keep.attested import Attested
     from enarx.keep.cache import CodeCache
     from enarx.keep.certifier import Certifier
-    from enarx.keep.loop import Loop
-    from enarx.keep.runtime import Outcome, Runtime
-    from enarx.keep.wasi.context import Context
+    from enarx.keep.runtime import Outcome
     from enarx.keep.world import World
 
 LINK_FD: Final = 3
 CHANNEL_FD: Final = 4
 """Where a Keep that is launched with a manifest may find a channel to a simulated secure processor."""
-STOP_SECONDS: Final = 0.04
-"""How long a workload that was told to stop has to leave its host call and close its streams, in seconds."""
-
-CLOSE_SECONDS: Final = 2.0
-"""How long the streams of a workload that has ended may take to say goodbye to their peers, in seconds."""
-
 MAX_TEXT: Final = 4096
 """Characters of a message that reach the host."""
 
@@ -93,11 +83,10 @@ class Keep:
         self._sandbox = sandbox
         self._timings = timings
         self._channel = channel
-        self._loop: Loop | None = None
-        self._context: Context | None = None
-        self._outcome: Outcome | None = None
+        self._supervisor: Supervisor | None = None
         self._attested: Attested | None = None
         self._memory = ""
+        self._code_key = b""
         self._certifier: Certifier | None = None
 
     def live(self) -> int:
@@ -107,7 +96,7 @@ class Keep:
         try:
             outcome = self._run()
         except EnarxError as error:
-            outcome = _outcome_of(error)
+            outcome = outcome_of(error)
         except Exception as error:  # noqa: BLE001 - the last handler: the host must hear of it, without a traceback
             outcome = Outcome(
                 EXIT_FAILED, "keep-internal", f"the Keep failed: {type(error).__name__}: {error}",
@@ -165,57 +154,88 @@ class Keep:
         self._attested = keep = attest(manifest, sources(self._channel))
         self._timings.mark("evidence")
         handover = Handover(keep.manifest, launch.args, launch.env, launch.objects)
-        if keep.manifest.steward is not None:
-            self._certifier = Certifier(keep, self.link)
         receive_objects(self.link, launch, keep.manifest, handover)
+        if keep.manifest.steward is not None:
+            self._certifier = Certifier(keep, self.link, launch.signatures)
 
     def _prepare(self) -> None:
         """Import what every workload needs; meanwhile the host is sending it."""
-        import enarx.keep.loop
         import enarx.keep.wasi.openfile
         import enarx.keep.wasi.stdio  # noqa: F401
 
     def _workload(self, launch: Launch) -> Outcome:
-        from enarx.keep.loop import Loop
         from enarx.keep.runtime import Runtime
-        from enarx.keep.world import World
 
-        config = launch.config
-        self._loop = Loop()
-        certifier = self._certifier
-        world = World(launch, self.link, self._loop, certified=certifier is not None)
-        self._context = world.context
-        self._timings.mark("identity")
-        if self._sandbox:
-            self._sandbox.finish(certificates=certifier is not None)
-            if launch.require_sandbox:
-                self._sandbox.require()
-            if self._memory:  # no layer of the sandbox: no unprivileged user's limit is as high as that
-                self._sandbox.report["memory_locked"] = self._memory
-            self._timings.mark("sandbox, second half")
-        self._certify(world)
+        loop = Loop()
+        world = self._world(launch, loop) if launch.sealed is None else self._world_of_sealed(launch, loop)
+        limits = launch.config.limits
+        self._supervisor = Supervisor(self.link, loop, world.context, limits.deadline_seconds)
+        self._certify(world, loop)
         world.open()
         self._timings.mark("streams open")
-        done = os.eventfd(0, os.EFD_CLOEXEC)
-        runtime = Runtime(
-            world.context, config.limits.memory_bytes, lambda: os.eventfd_write(done, 1), checked=launch.checked_calls
-        )
+        runtime = Runtime(world.context, limits.memory_bytes, self._supervisor.wake, checked=launch.checked_calls)
         self._timings.mark("engine")
         module, cached = runtime.load(launch.module, self._cache(launch))
+        launch.forget_bytes()
         runtime.check(module)
         self._timings.mark("code loaded from the cache" if cached else "compiled")
         self._timings.mark(STARTED)
         self._status()
-        return self._supervise(runtime, module, done, config)
+        return self._supervisor.run(runtime, module)
+
+    def _world(self, launch: Launch, loop: Loop) -> World:
+        """What the workload will see, made before the Keep gives up its files, and opened by `_workload` after it."""
+        from enarx.keep.world import World
+
+        world = World(launch, self.link, loop, certified=self._certifier is not None)
+        self._timings.mark("identity")
+        self._lock_down(launch)
+        return world
+
+    def _world_of_sealed(self, launch: Launch, loop: Loop) -> World:
+        """The same for an encrypted package: what is in it is known once a Steward has released its key.
+
+        To ask the Steward means bytes from strangers, so that the Keep has given up its files by then.
+        """
+        from enarx.keep.opening import open_sealed
+        from enarx.keep.world import World, preload
+
+        if self._attested is None or self._certifier is None:
+            raise WorkloadError(
+                "the package is encrypted, and there is no Steward to release its key",
+                code="package-key",
+                hint="deploy it with --steward and --steward-ca",
+            )
+        store = preload()
+        self._timings.mark("imports for an encrypted package")
+        self._lock_down(launch)
+        self._certifier.obtain()
+        self._timings.mark("key released by the Steward")
+        self._code_key = open_sealed(launch, self._certifier, self._attested.manifest)
+        self._timings.mark("package decrypted")
+        return World(launch, self.link, loop, certified=True, store=store)
+
+    def _lock_down(self, launch: Launch) -> None:
+        """The second half of the sandbox: from here on the Keep has its link, its memory, and nothing else."""
+        if self._sandbox is None:
+            return
+        self._sandbox.finish(certificates=self._certifier is not None)
+        if launch.require_sandbox:
+            self._sandbox.require()
+        if self._memory:  # no layer of the sandbox: no unprivileged user's limit is as high as that
+            self._sandbox.report["memory_locked"] = self._memory
+        self._timings.mark("sandbox, second half")
 
     def _cache(self, launch: Launch) -> CodeCache:
         """Whose compiled code may be loaded: of a key that the host knows, only where nothing is to be proved."""
-        from enarx.keep.cache import Authenticated, CodeCache
+        from enarx.keep.cache import Authenticated, CodeCache, Secret
 
+        if self._code_key:
+            return CodeCache(self.link, Secret(self._code_key))
         proves = self._attested is not None
         return CodeCache(self.link, Authenticated(launch.cache_key) if launch.cache_key and not proves else None)
 
-    def _certify(self, world: World) -> None:
+    def _certify(self, world: World, loop: Loop) -> None:
         """The Steward's certificate and secrets, if there is a Steward; what the workload may read of itself."""
         if self._attested is None:
             return
@@ -224,76 +244,13 @@ class Keep:
         if self._certifier is None:
             world.tell(keepdir.archive(keepdir.files(b"", manifest=self._attested.manifest_bytes)))
             return
-        assert self._loop is not None  # noqa: S101 - set by _workload
         directory = self._sandbox.descriptors() if self._sandbox else DESCRIPTORS
         self._certifier.certify(world, directory)
-        self._certifier.renew(self._loop)
+        self._certifier.renew(loop)
         self._timings.mark("certified by the Steward")
 
-    def _supervise(self, runtime: Runtime, module: Any, done: int, config: Config) -> Outcome:
-        """Run the workload in its own thread and serve the link until it ends, is stopped, or hits a limit."""
-        from enarx.keep.engine import THREAD_STACK
-
-        assert self._loop is not None  # noqa: S101 - set by _workload
-        assert self._context is not None  # noqa: S101
-        context, loop = self._context, self._loop
-        ended: list[Outcome] = []
-
-        def work() -> None:
-            outcome = runtime.run(module)
-            context.table.close_all(CLOSE_SECONDS)
-            ended.append(outcome)
-            os.eventfd_write(done, 1)
-
-        gc.freeze()  # what has been imported stays
-        gc.enable()
-        threading.stack_size(THREAD_STACK)
-        threading.Thread(target=work, name="workload", daemon=True).start()
-        loop.watch(self.link, selectors.EVENT_READ, self.link.dispatch)
-        self.link.handle_received()
-        loop.watch(_Fd(done), selectors.EVENT_READ, loop.stop)
-        deadline = config.limits.deadline_seconds
-        if deadline is not None:
-            loop.call_later("deadline", deadline, lambda: self._end(_deadline_error(deadline)))
-        loop.run()
-        return ended[0] if ended else self._outcome or _outcome_of(runtime.memory_error())
-
-    def _end(self, error: EnarxError) -> None:
-        """End the workload from outside."""
-        assert self._loop is not None  # noqa: S101 - a timer of the loop calls this
-        self._outcome = _outcome_of(error)
-        self._loop.stop()
-
     def _stop(self) -> None:
-        """The host says stop. What waits is woken; what does not end by itself in time is left where it is."""
-        if self._context is None or self._loop is None:
-            raise _STOPPED
-        self._context.wake()
-        self._loop.call_later("stop", STOP_SECONDS, lambda: self._end(_STOPPED))
-
-
-@dataclass(frozen=True, slots=True)
-class _Fd:
-    """A bare descriptor as the event loop wants it."""
-
-    number: int
-
-    def fileno(self) -> int:
-        return self.number
-
-
-_STOPPED = EnarxError("the workload was stopped", code="stopped")
-
-
-def _outcome_of(error: EnarxError) -> Outcome:
-    from enarx.keep.runtime import EXIT_STOPPED, Outcome
-
-    return Outcome(EXIT_STOPPED, error.code, error.message) if error is _STOPPED else Outcome.of_error(error)
-
-
-def _deadline_error(seconds: float) -> LimitError:
-    return LimitError(
-        f"the workload ran longer than the limit `deadline` of {seconds:g} seconds",
-        code="limit-deadline",
-        hint="raise or remove `deadline` under [limits] in Enarx.toml",
-    )
+        """The host says stop."""
+        if self._supervisor is None:
+            raise STOPPED
+        self._supervisor.stop()

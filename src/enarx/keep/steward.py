@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -59,9 +59,9 @@ class Grant:
     secrets: Mapping[str, bytes] = field(repr=False)
 
 
-def request(attested: Attested) -> bytes:
+def request(attested: Attested, signatures: Sequence[bytes] = ()) -> bytes:
     """The body to send: see `attested.attest_request`."""
-    return attest_request(attested)
+    return attest_request(attested, signatures)
 
 
 def accept(attested: Attested, answer: Answer, now: datetime) -> Grant:

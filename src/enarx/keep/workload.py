@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from enarx import config as enarx_config
 from enarx.config import MAX_CONFIG_BYTES, Config
+from enarx.envelope import is_encrypted
 from enarx.errors import LimitError, LinkError, WorkloadError
 from enarx.keep.link import Link
 from enarx.wire import Type
 
 if TYPE_CHECKING:
     from enarx.keep.handover import Handover
+    from enarx.keep.package import Contents
     from enarx.manifest import Manifest
 
 MAX_CA_BYTES: Final = 1 << 16
@@ -23,13 +25,20 @@ CORE_MODULE: Final = b"\x01\0\0\0"
 COMPONENT: Final = b"\x0d\0\x01\0"
 ARCHIVE_OVERHEAD: Final = 4
 """An archive may be this many times the file system's limit in size: headers and padding of small files."""
+MAX_PACKAGE_BYTES: Final = 4 << 30
+"""Largest package, in bytes. Its own limits are inside, and hold once it is open."""
+MAX_SIGNATURES: Final = 8
+"""Signatures of a package that are passed on to the Steward (count)."""
+MAX_SIGNATURE_BYTES: Final = 1 << 16
+"""Largest signature, in bytes."""
 
 
 @dataclass(slots=True)
 class Launch:
     """One launch as the host announced it. ``layers`` holds (guest path, tar archive) pairs.
 
-    ``objects`` leaves out the manifest, whose size is ``manifest_size``: None for a launch without one.
+    ``objects`` leaves out the manifest, whose size is ``manifest_size``: None for a launch without one. A workload that
+    came as a package has its contents in ``package``; an encrypted one is in ``sealed`` until `open_package`.
     """
 
     args: list[str]
@@ -40,14 +49,42 @@ class Launch:
     objects: list[tuple[str, str, int]]
     manifest_size: int | None = None
     config: Config = field(default_factory=Config.default)
-    module: bytearray = field(default_factory=bytearray)
+    configured: bool = False
+    """Whether the workload came with an ``Enarx.toml``."""
+    module: bytes | bytearray | memoryview = b""
     ca_files: dict[str, bytes] = field(default_factory=dict)
     layers: list[tuple[str, bytearray]] = field(default_factory=list)
+    sealed: bytearray | None = None
+    package: Contents | None = None
+    signatures: list[bytes] = field(default_factory=list)
 
-    @property
-    def configured(self) -> bool:
-        """Whether the workload came with an ``Enarx.toml``."""
-        return bool(self.objects) and self.objects[0][0] == "config"
+    def configure(self, text: bytes, manifest: Manifest | None) -> None:
+        """Take ``text`` for the config, narrowed by the manifest. Raises ConfigError or StreamError."""
+        self.config = _narrowed(enarx_config.parse(text), manifest)
+        self.configured = True
+
+    def take_module(self, module: bytes | bytearray | memoryview) -> None:
+        """Take ``module`` for the workload. Raises LimitError or WorkloadError."""
+        _check_module_size(len(module), self.config.limits.module_bytes)
+        check_module(module)
+        self.module = module
+
+    def open_package(self, archive: bytearray, manifest: Manifest | None) -> None:
+        """Take config, module and files from a package's archive, every byte of which is the deployer's own.
+
+        Raises ConfigError, LimitError, MalformedError, StreamError or WorkloadError.
+        """
+        from enarx.keep.package import contents
+
+        self.package = found = contents(archive)
+        if found.config is not None:
+            self.configure(found.config, manifest)
+        self.take_module(found.module)
+
+    def forget_bytes(self) -> None:
+        """What has been compiled and unpacked is not needed again."""
+        self.module, self.package, self.sealed = b"", None, None
+        self.layers.clear()
 
 
 def encode_text(text: str) -> bytes:
@@ -110,20 +147,22 @@ def receive_objects(
         return data
 
     launch.config = _narrowed(launch.config, manifest)
+    kinds = [kind for kind, _, _ in launch.objects if kind != "signature"]
+    if "package" in kinds and len(kinds) > 1:
+        raise _malformed()
     for index, (kind, name, size) in enumerate(launch.objects):
         limits = launch.config.limits
         if kind == "config" and index == 0 and size <= MAX_CONFIG_BYTES:
-            launch.config = _narrowed(enarx_config.parse(bytes(receive(index, size))), manifest)
+            launch.configure(bytes(receive(index, size)), manifest)
         elif kind == "ca" and size <= MAX_CA_BYTES:
             launch.ca_files[name] = bytes(receive(index, size))
         elif kind == "module":
-            if size > limits.module_bytes:
-                raise LimitError(
-                    f"the module has {size} bytes, more than the limit `module` of {limits.module_bytes}",
-                    code="limit-module",
-                    hint="raise `module` under [limits] in Enarx.toml, or build a smaller module",
-                )
+            _check_module_size(size, limits.module_bytes)
             launch.module = receive(index, size)
+        elif kind == "package" and size <= MAX_PACKAGE_BYTES:
+            launch.sealed = receive(index, size)
+        elif kind == "signature" and size <= MAX_SIGNATURE_BYTES and len(launch.signatures) < MAX_SIGNATURES:
+            launch.signatures.append(bytes(receive(index, size)))
         elif kind == "layer":
             if size > ARCHIVE_OVERHEAD * limits.filesystem_bytes:
                 raise LimitError(
@@ -136,7 +175,11 @@ def receive_objects(
             raise _malformed()
     if handover is not None:
         handover.finish()
-    check_module(launch.module)
+    if launch.sealed is None:
+        launch.take_module(launch.module)
+    elif not is_encrypted(launch.sealed):
+        archive, launch.sealed = launch.sealed, None
+        launch.open_package(archive, manifest)
 
 
 def _narrowed(config: Config, manifest: Manifest | None) -> Config:
@@ -147,7 +190,16 @@ def _narrowed(config: Config, manifest: Manifest | None) -> Config:
     return narrow(config, manifest)
 
 
-def check_module(module: bytes | bytearray) -> None:
+def _check_module_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise LimitError(
+            f"the module has {size} bytes, more than the limit `module` of {limit}",
+            code="limit-module",
+            hint="raise `module` under [limits] in Enarx.toml, or build a smaller module",
+        )
+
+
+def check_module(module: bytes | bytearray | memoryview) -> None:
     """Raise WorkloadError unless the bytes begin as a core WebAssembly module."""
     head = bytes(module[:8])
     if head == WASM_MAGIC + CORE_MODULE:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from enarx.config import ConnectFile, ListenFile, NullFile, Protocol, StdioFile, environment, pem_of
+from enarx.errors import ConfigError
 from enarx.keep.link import Streams
 from enarx.keep.loop import Loop
 from enarx.keep.wasi.context import Context
@@ -20,6 +21,25 @@ if TYPE_CHECKING:
     import ssl
 
     from enarx.keep.identity import Identity
+
+
+def preload() -> bytes:
+    """Import what any config could ask for, and read what it could need, which is the image's certificate store.
+
+    For a Keep that gets to know its config only after it has given up its files.
+    """
+    from cryptography.hazmat.primitives.ciphers import aead  # noqa: F401
+    from cryptography.hazmat.primitives.kdf import hkdf  # noqa: F401
+
+    import enarx.keep.accept
+    import enarx.keep.layer
+    import enarx.keep.opening
+    import enarx.keep.package
+    import enarx.keep.wasi.stream
+    import enarx.keep.wasi.tls_stream  # noqa: F401
+    from enarx.keep.tls import image_store
+
+    return image_store()
 
 
 class World:
@@ -40,6 +60,12 @@ class World:
         self._streams = streams
         self._loop = loop
         config = launch.config
+        if config.secret_env and not certified:
+            raise ConfigError(
+                "Enarx.toml asks for secrets as variables, and there is no Steward to release any",
+                code="secret-missing",
+                hint="deploy with --steward, or take [secret_env] out of Enarx.toml",
+            )
         self.context = Context(DescriptorTable(config.limits.open_descriptors))
         self.context.args = [encode_text(text) for text in ("main.wasm", *config.args, *launch.args)]
         # FD_COUNT and FD_NAMES describe the config; a program that has none sees nothing but what it was given.
@@ -72,6 +98,29 @@ class World:
 
             for context in self._tls.values():
                 install(context, identity, directory)
+
+    def reveal(self, secrets: Mapping[str, bytes]) -> None:
+        """Put the secrets that the config asks for as variables into the environment. Raises ConfigError."""
+        from enarx.keep.keepdir import GUEST_PATH, SECRETS
+
+        for variable, name in self._launch.config.secret_env:
+            if name not in secrets:
+                raise ConfigError(
+                    f"Enarx.toml asks for the secret {name!r} as {variable}, and the Steward released none such",
+                    code="secret-missing",
+                    hint="release it to this workload in the Steward's policy, or take it out of [secret_env]",
+                )
+            try:
+                text = secrets[name].decode()
+            except UnicodeDecodeError:
+                text = "\0"
+            if "\0" in text:
+                raise ConfigError(
+                    f"the secret {name!r} cannot be the variable {variable}: it is not text in UTF-8 without NUL",
+                    code="secret-text",
+                    hint=f"read it from {GUEST_PATH}/{SECRETS}/{name}",
+                )
+            self.context.environment = [*self.context.environment, encode_text(f"{variable}={text}")]
 
     def tell(self, archive: bytes) -> None:
         """What the workload can read of itself below ``/keep``, as `keepdir.archive` makes it; replaces what was there.
@@ -163,6 +212,13 @@ class World:
             root = fs.new_root()
             unpack(archive, fs, root)
             self.context.table.add(preopen(fs, root, encode_text(path)))
+        package = self._launch.package
+        if package is not None and package.files is not None:
+            from enarx.keep import package as packages
+
+            root = fs.new_root()
+            packages.unpack(package, fs, root)
+            self.context.table.add(preopen(fs, root, packages.GUEST_PATH.encode()))
         if self._keep_root is not None:
             from enarx.keep.keepdir import GUEST_PATH
 

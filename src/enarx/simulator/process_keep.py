@@ -42,7 +42,9 @@ from enarx.evidence.ovmf import PAGE_BYTES
 
 OURS: Final = (
     "__init__.py",
+    "archive.py",
     "config.py",
+    "envelope.py",
     "errors.py",
     "evidence/__init__.py",
     "evidence/binding.py",
