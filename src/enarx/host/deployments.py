@@ -192,18 +192,16 @@ class Deployments:
     def _look(self, name: str) -> Seen | None:
         """What is there under a name; None when there is nothing, or nothing of ours."""
         path = self._directory / name
-        try:
-            living = self._lives(path)
-        except FileNotFoundError:
-            return None
-        except OSError:  # no directory: garbage, to be seen and removed
-            return Seen(name, path, False, None)
-        return Seen(name, path, living, read_facts(path))
+        living = self._lives(path)
+        return Seen(name, path, living, read_facts(path)) if os.path.lexists(path) else None
 
     @staticmethod
     def _lives(path: Path) -> bool:
-        """Whether somebody holds the lock. Raises OSError for what is no directory."""
-        fd = os.open(path, _DIRECTORY)
+        """Whether somebody holds the lock. Nobody does of what is no directory: it is garbage."""
+        try:
+            fd = os.open(path, _DIRECTORY)
+        except OSError:
+            return False
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may ask at the same time
         except BlockingIOError:
@@ -252,7 +250,7 @@ class Deployments:
             if name.startswith("."):
                 with contextlib.suppress(OSError):
                     path = self._directory / name
-                    if not path.is_dir() or not self._lives(path):
+                    if not self._lives(path):
                         _delete(path)
         ended = sorted((seen.directory.lstat().st_mtime, seen.directory) for seen in self.all() if not seen.living)
         for _, path in ended[: max(0, len(ended) - MAX_ENDED)]:

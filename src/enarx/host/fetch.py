@@ -87,19 +87,28 @@ def check_reference(reference: str, fetchers: Mapping[str, object], *, require_d
     if not 0 < len(reference) <= MAX_REFERENCE_CHARS or "\0" in reference or not _is_text(reference):
         raise UsageError("this is no reference to a package", code="reference", hint=_HINT)
     scheme = scheme_of(reference)
+    if scheme == SLUG:
+        _check_slug(reference)
     if scheme not in fetchers:
         raise UsageError(f"unsupported scheme: {scheme}", code="reference-scheme", hint=_HINT)
-    if scheme == SLUG and os.path.exists(reference):
-        raise UsageError(
-            f"{reference!r} is a file here, but no URL", code="reference",
-            hint=f"to deploy it: enarx deploy {Path(os.path.abspath(reference)).as_uri()}",
-        )  # fmt: skip
     if require_digest and scheme != "oci":
         raise UsageError(
             "--require-digest goes with oci://HOST/REPO@sha256:...", code="reference-digest",
             hint=f"a {scheme or 'Drawbridge'} reference cannot name a digest",
         )  # fmt: skip
     return scheme
+
+
+def _check_slug(slug: str) -> None:
+    """``[HOST/]USER/REPO:TAG``, split from the right, with the published Enarx's own words for what is missing."""
+    repository, colon, _ = slug.rpartition(":")
+    if colon and "/" in repository:
+        return
+    hint = _HINT
+    if os.path.exists(slug):
+        hint = f"a file is named by a URL: enarx deploy {Path(os.path.abspath(slug)).as_uri()}"
+    missing = "`/` in repository" if colon else "`:` in tag"
+    raise UsageError(f"Missing {missing} specification: {repository or slug}", code="reference", hint=hint)
 
 
 _HINT: Final = "oci://HOST/REPO:TAG, oci://HOST/REPO@sha256:..., file:///PATH, https://..., or HOST/USER/REPO:TAG"
