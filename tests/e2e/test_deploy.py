@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from enarx.manifest import digest_of
 from tests import programs, workloads
-from tests.archives import pack
+from tests.archives import Part, pack
 from tests.e2e import peers
-from tests.e2e.command import STDIO, code_of, config, enarx, module, running
+from tests.e2e.attested import SECRET, Tenant, tenant
+from tests.e2e.command import STDIO, code_of, config, enarx, environment, module, running
+from tests.e2e.detached import user
+from tests.keep.sealing import seal
 
-PACKAGE = [("Enarx.toml", STDIO.encode()), ("main.wasm", programs.HELLO)]
+PACKAGE: list[Part] = [("Enarx.toml", STDIO.encode()), ("main.wasm", programs.HELLO)]
+KEY = secrets.token_bytes(32)
 
 
 def directory(place: Path, content: bytes, text: str = STDIO) -> Path:
@@ -49,7 +55,7 @@ def test_a_directory_is_run_with_its_config_and_its_files(tmp_path: Path) -> Non
 
 
 def test_a_package_is_run_with_what_is_in_it(tmp_path: Path) -> None:
-    parts = [
+    parts: list[Part] = [
         ("Enarx.toml", f'args = ["page"]\n{STDIO}'.encode()), ("main.wasm", programs.CAT_FILE), ("files", None),
         ("files/page", b"a page of the package"),
     ]  # fmt: skip
@@ -181,3 +187,61 @@ def test_the_echo_example_is_deployed(tmp_path: Path) -> None:
             assert peers.echoed(sock, b"hello") == b"hello"
         run.process.terminate()
         assert run.finish()[0] == 143
+
+
+# --- before a Steward
+
+
+SHOWS_SECRET: list[Part] = [
+    ("Enarx.toml", f'{STDIO}[secret_env]\nPASSWORD = "password"\n'.encode()), ("main.wasm", programs.ENVIRON),
+]  # fmt: skip
+WAITS: list[Part] = [("Enarx.toml", STDIO.encode()), ("main.wasm", programs.WAIT_CLOCK)]
+SEALED = {"secret": seal(pack(SHOWS_SECRET), KEY), "waits": seal(pack(WAITS), KEY)}
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenant]:
+    with tenant(tmp_path_factory.mktemp("tenant"), *SEALED.values(), secrets={"package-key": KEY}) as found:
+        yield found
+
+
+def test_an_encrypted_package_is_opened_in_a_keep_that_proves_itself(honest: Tenant, tmp_path: Path) -> None:
+    path = module(tmp_path, SEALED["secret"], "app.enarx")
+    done = enarx("deploy", path.as_uri(), *honest.options(), cwd=tmp_path, env=environment(honest.home))
+    assert done.returncode == 0, done.stderr.decode()
+    assert f"PASSWORD={SECRET}".encode() in done.stdout.split(b"\0")
+    assert f"{digest_of(SEALED['secret'])} (encrypted package)" in done.stderr.decode()
+
+
+def test_an_encrypted_package_without_a_steward_is_not_opened(tmp_path: Path) -> None:
+    done = enarx("deploy", module(tmp_path, SEALED["secret"]).as_uri(), cwd=tmp_path)
+    assert (done.returncode, code_of(done.stderr), done.stdout) == (1, "package-key", b"")
+
+
+def test_a_package_that_the_steward_does_not_know_gets_no_key(honest: Tenant, tmp_path: Path) -> None:
+    path = module(tmp_path, seal(pack(PACKAGE), KEY), "app.enarx")
+    done = enarx("deploy", path.as_uri(), *honest.options(), cwd=tmp_path, env=environment(honest.home))
+    assert (done.returncode, code_of(done.stderr), done.stdout) == (1, "steward-refused", b"")
+
+
+def test_a_detached_keep_that_proves_itself_by_a_simulator_says_so_everywhere(honest: Tenant, tmp_path: Path) -> None:
+    path = module(tmp_path, SEALED["waits"], "app.enarx")
+    with user(honest.home) as me:
+        name = me.deploy(path, *honest.options())
+        facts = me.facts(name)
+        assert facts["workload"]["digest"] == digest_of(SEALED["waits"])
+        assert facts["steward"] == {"url": honest.url, "ca": honest.pin}
+        assert facts["manifest"].startswith("sha256:")
+        assert facts["evidence"]["source"] == "simulated"
+        assert facts["evidence"]["meaning"].startswith("SIMULATED: ")
+        assert "SIMULATED" in me.enarx("ps").stdout.decode()
+        assert "SIMULATED: " in me.enarx("inspect", name).stdout.decode()
+        assert me.enarx("stop", name).returncode == 0
+
+
+def test_a_detached_launch_that_the_steward_refuses_fails_the_command(honest: Tenant, tmp_path: Path) -> None:
+    path = module(tmp_path, seal(pack(PACKAGE), KEY), "app.enarx")
+    with user(honest.home) as me:
+        done = me.enarx("deploy", "-d", "--name", "no", path.as_uri(), *honest.options())
+        assert (done.returncode, code_of(done.stderr), done.stdout) == (1, "steward-refused", b"")
+        assert me.states() == {"no": "failed"}

@@ -102,6 +102,14 @@ def launch(args: argparse.Namespace, load: Callable[[], Package], supervisor: Su
                 supervisor.launched(manifest)
         directory = path_of(args.cache_dir) if args.cache_dir else default_directory()
         cache = None if args.no_cache else DiskCache(directory)
+        ready = time.monotonic()
+        say = log if args.verbose else _quiet
+        stdio = open_stdio if supervisor is None else supervisor.stdio
+        try:
+            ending = Host(keep, cache, say, watcher=supervisor, stdio=stdio).run(package)
+        finally:
+            if processor is not None and processor.failure is not None:
+                raise processor.failure
     except BaseException:
         if processor is not None:
             processor.abandon()
@@ -111,14 +119,6 @@ def launch(args: argparse.Namespace, load: Callable[[], Package], supervisor: Su
         keep.kill()
         keep.wait()
         raise
-    ready = time.monotonic()
-    try:
-        say = log if args.verbose else _quiet
-        stdio = open_stdio if supervisor is None else supervisor.stdio
-        ending = Host(keep, cache, say, watcher=supervisor, stdio=stdio).run(package)
-    finally:
-        if processor is not None and processor.failure is not None:
-            raise processor.failure
     if args.verbose:
         for layer, result in ending.sandbox.items():
             log(f"sandbox: {layer}: {result}")

@@ -57,7 +57,7 @@ def default_directory() -> Path:
     with contextlib.suppress(OSError):
         if usual.stat().st_uid == user:
             return usual / "enarx"
-    return Path(os.environ.get("TMPDIR") or "/tmp", f"enarx-{user}")  # noqa: S108 - owner and mode are checked
+    return Path(os.path.abspath(os.environ.get("TMPDIR") or "/tmp"), f"enarx-{user}")  # noqa: S108 - owner and mode are checked
 
 
 @dataclass(frozen=True, slots=True)

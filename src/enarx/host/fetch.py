@@ -142,9 +142,9 @@ class FileFetcher:
             media_type = media_type_of(content.head(archive.BLOCK))
             if not media_type:
                 raise _nothing_at(path, "it is neither a WebAssembly module nor a package")
-            kind = ("module", archive.MODULE) if media_type == WASM else ("package", "")
-            digest = content.digest()
-            return Fetched(digest, media_type, [(*kind, content), *signatures_beside(path)])
+            if media_type == WASM:
+                return Fetched(content.digest(), media_type, [("module", archive.MODULE, content)])
+            return Fetched(content.digest(), media_type, [("package", "", content), *signatures_beside(path)])
         except BaseException:
             content.close()
             raise

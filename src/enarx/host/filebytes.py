@@ -109,5 +109,6 @@ def digest_of(data: Data) -> str:
     return data.digest() if isinstance(data, FileBytes) else f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _state(info: os.stat_result) -> tuple[int, int, int]:
-    return info.st_size, info.st_mtime_ns, info.st_ctime_ns
+def _state(info: os.stat_result) -> tuple[int, int]:
+    """What a write changes; to replace or to remove the file changes neither this nor what we have open."""
+    return info.st_size, info.st_mtime_ns
