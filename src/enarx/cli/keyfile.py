@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -29,6 +30,18 @@ def read_input(path: str, limit: int, what: str) -> bytes:
             f"the {what} {path} is longer than {limit} bytes", code="file-size", hint="this is not the file you mean"
         )
     return data
+
+
+def read_head(path: str, size: int, what: str) -> bytes:
+    """The first ``size`` bytes of a regular file; raises UsageError (``file-unreadable``)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang us
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ValueError("it is not a file")
+            return file.read(size)
+    except (OSError, ValueError) as error:
+        raise _file_error("file-unreadable", f"cannot read the {what}", path, error) from error
 
 
 def load_private_key(path: str) -> ec.EllipticCurvePrivateKey:
