@@ -112,6 +112,8 @@ def test_a_path_is_a_slug_with_a_hint_for_those_who_meant_the_file(tmp_path: Pat
         ("data:/x", "unsupported scheme: data"),
         ("file://other.example.com/app.wasm", "does not name a file of this machine"),
         ("file:///app.wasm?x", "does not name a file of this machine"),
+        ("file:///app.wasm#x", "not a digest"),
+        ("oci://example.com", "no repository"),
         ("", "no reference"),
         ("app.wasm", "Missing `:` in tag specification: app.wasm"),
         ("repo:1.0.0", "Missing `/` in repository specification: repo"),

@@ -21,8 +21,8 @@ from enarx.host.fetch import (
     FileFetcher,
     absolute,
     check_reference,
-    file_path,
     media_type_of,
+    parse_file,
     scheme_of,
 )
 from enarx.host.filebytes import parts_of
@@ -31,7 +31,7 @@ from tests.archives import MODULE, pack
 from tests.descriptors import nothing_left_open
 from tests.keep.sealing import seal
 
-FETCHERS: dict[str, object] = dict.fromkeys(("file", "oci", "https", SLUG))
+SCHEMES = ("file", "oci", "https", SLUG)
 PLAIN = pack([("main.wasm", MODULE)])
 CONFIGURED = pack([("Enarx.toml", b""), ("main.wasm", MODULE)])
 
@@ -61,17 +61,28 @@ def test_what_can_be_a_base_is_a_url_and_the_rest_are_slugs(reference: str, sche
 )  # fmt: skip
 def test_what_names_nothing_is_refused(reference: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
-        check_reference(reference, FETCHERS)
+        check_reference(reference, SCHEMES)
     assert caught.value.hint
 
 
-def test_only_what_can_name_a_digest_goes_with_a_required_one() -> None:
-    assert check_reference("oci://host/repo@sha256:x", FETCHERS, require_digest=True) == "oci"
-    for reference in ("file:///x", "https://host/x", "user/repo:1.0.0"):
-        assert check_reference(reference, FETCHERS) in FETCHERS
-        with pytest.raises(UsageError) as caught:
-            check_reference(reference, FETCHERS, require_digest=True)
-        assert caught.value.code == "reference-digest"
+@pytest.mark.parametrize("right", [True, False])
+def test_a_file_can_be_pinned_and_must_be_where_that_is_required(right: bool, tmp_path: Path) -> None:
+    (tmp_path / "app").write_bytes(PLAIN)
+    digest = digest_of(PLAIN if right else MODULE)
+    pinned = f"{(tmp_path / 'app').as_uri()}#{digest.replace(':', '=')}"
+    with nothing_left_open():
+        if right:
+            FileFetcher(require_digest=True).fetch(pinned).close()
+        else:
+            with pytest.raises(HostError) as caught:
+                FileFetcher().fetch(pinned)
+            assert caught.value.code == "file-wrong-content"
+        for url in ((tmp_path / "app").as_uri(), tmp_path.as_uri()):
+            with pytest.raises(UsageError) as refused:
+                FileFetcher(require_digest=True).fetch(url)
+            assert refused.value.code == "digest-required"
+        with pytest.raises(UsageError, match="a directory has no digest"):
+            FileFetcher().fetch(f"{tmp_path.as_uri()}#sha256={'0' * 64}")
 
 
 @pytest.mark.parametrize(
@@ -83,26 +94,28 @@ def test_only_what_can_name_a_digest_goes_with_a_required_one() -> None:
     ],
 )  # fmt: skip
 def test_the_path_of_a_url(url: str, path: str) -> None:
-    assert file_path(url) == Path(path)
+    assert parse_file(url) == (Path(path), "")
+    assert parse_file(f"{url}#sha256={'a' * 64}") == (Path(path), f"sha256:{'a' * 64}")
 
 
 @pytest.mark.parametrize(
     "url",
-    ["file:", "file://", "file://host/a", "file://host", "file:///a?b", "file:///a#b", "file:///%00", "file:///%ff",
+    ["file:", "file://", "file://host/a", "file://host", "file:///a?b", "file:///a#b", "file:///a#sha256=0", "file:///a#",
+     "file:///%00", "file:///%ff",
      "file://[/a", "file://.../a"],
 )  # fmt: skip
 def test_what_names_no_file_of_this_machine_is_refused(url: str) -> None:
     with pytest.raises(UsageError) as caught:
-        file_path(url)
+        parse_file(url)
     assert caught.value.code == "reference"
 
 
 @given(st.text(max_size=60))
 def test_any_reference_is_one_or_an_error(reference: str) -> None:
     try:
-        scheme = check_reference(reference, FETCHERS)
+        scheme = check_reference(reference, SCHEMES)
         if scheme == "file":
-            file_path(reference)
+            parse_file(reference)
     except EnarxError as error:
         assert error.exit_status == 2
 
@@ -110,7 +123,8 @@ def test_any_reference_is_one_or_an_error(reference: str) -> None:
 @given(st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), min_size=1, max_size=40))
 def test_every_path_has_a_url(name: str) -> None:
     path = Path("/", name)
-    assert file_path(absolute(path.as_uri())) == Path(os.path.abspath(path))
+    pinned = f"{path.as_uri()}#sha256={'a' * 64}"
+    assert parse_file(absolute(pinned)) == (Path(os.path.abspath(path)), f"sha256:{'a' * 64}")
 
 
 def test_a_reference_is_kept_so_that_it_means_the_same_elsewhere(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from enarx.cli.launchkeep import add_launch, conclude, launch, log
+from enarx.cli.packageregistry import access, add_registry_options, add_require_digest
 from enarx.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from enarx.host.fetch import Fetched, Fetcher
+    from enarx.host.fetch import Fetched
     from enarx.host.launch import Ending, Package
     from enarx.host.supervisor import Supervisor
+
+SCHEMES: Final = ("file", "oci", "https", "http", "")
+"""Of references; that of a slug is empty. Plain http is for loopback, and for the hosts of --plain-http."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,12 +31,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "reference", metavar="REF",
-        help="file:///PATH to a module, a package, or a directory with main.wasm and Enarx.toml",
+        help="oci://HOST[:PORT]/REPOSITORY[:TAG][@sha256:DIGEST]; file:///PATH to a module, a package, or a directory "
+        "with main.wasm and Enarx.toml; https://...; or the slug [HOST/]USER/REPO:TAG of a Drawbridge. "
+        "#sha256=HEX pins a file or a URL",
     )  # fmt: skip
     add_launch(parser)
-    parser.add_argument(
-        "--require-digest", action="store_true", help="refuse a reference that does not name what it is by its digest"
-    )
+    add_require_digest(parser)
+    add_registry_options(parser)
     parser.add_argument(
         "-d", "--detach", action="store_true", help="leave the Keep running; see `enarx ps`, `logs`, `inspect`, `stop`"
     )
@@ -45,15 +50,14 @@ def run(args: argparse.Namespace) -> int:
     from enarx.host.fetch import check_reference
     from enarx.host.names import check_name
 
-    fetchers = _fetchers()
-    scheme = check_reference(args.reference, fetchers, require_digest=args.require_digest)
+    scheme = check_reference(args.reference, SCHEMES)
     if args.name is not None:
         check_name(args.name)
         if not args.detach:
             raise UsageError("--name goes with --detach", hint="a Keep in the foreground has no name")
 
     def fetch() -> Fetched:
-        fetched = fetchers[scheme]().fetch(args.reference)
+        fetched = _fetch(scheme, args)
         log(f"{_shown(args.reference)} -> {fetched.resolved or fetched.digest} ({fetched.kind})")
         return fetched
 
@@ -79,7 +83,7 @@ def _detach(args: argparse.Namespace, fetch: Callable[[], Fetched]) -> int:
             from enarx.host.launch import Package
 
             fetched = fetch()
-            supervisor.note(digest=fetched.digest, media_type=fetched.media_type)
+            supervisor.note(digest=fetched.digest, media_type=fetched.media_type, resolved=fetched.resolved)
             return Package(fetched.objects)
 
         ending = launch(args, load, supervisor)
@@ -96,11 +100,21 @@ def _detach(args: argparse.Namespace, fetch: Callable[[], Fetched]) -> int:
     return 0
 
 
-def _fetchers() -> Mapping[str, Callable[[], Fetcher]]:
-    """How to get what a reference of each scheme names."""
-    from enarx.host.fetch import FileFetcher
+def _fetch(scheme: str, args: argparse.Namespace) -> Fetched:
+    """What the reference names, by the fetcher for its scheme."""
+    if scheme == "file":
+        from enarx.host.fetch import FileFetcher
 
-    return {"file": FileFetcher}
+        return FileFetcher(require_digest=args.require_digest).fetch(args.reference)
+    import sys
+
+    from enarx.cli.progress import ProgressBar
+    from enarx.host.fetchremote import OciFetcher, Remote, WebFetcher
+    from enarx.registry import DockerCredentials
+
+    with ProgressBar(sys.stderr) as progress:
+        remote = Remote(access(args), DockerCredentials(), progress, log, args.require_digest, args.steward is not None)
+        return (OciFetcher if scheme == "oci" else WebFetcher)(remote).fetch(args.reference)
 
 
 def _shown(reference: str) -> str:

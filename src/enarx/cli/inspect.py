@@ -93,6 +93,7 @@ def _rows(facts: Facts) -> list[tuple[str, str]]:
         ("code", facts.code),
         ("hint", facts.hint),
         ("reference", facts.reference),
+        ("resolved", facts.resolved),
         ("workload", f"{facts.digest} ({facts.media_type})" if facts.digest else ""),
         ("manifest", facts.manifest),
         ("Steward", f"{facts.steward} CA {facts.steward_ca}" if facts.steward else "none"),

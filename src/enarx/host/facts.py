@@ -58,7 +58,8 @@ def _started(pid: int) -> int:
 class Facts:
     """One deployment. Times are ISO 8601 in UTC; what is not known yet is empty or None.
 
-    ``evidence`` is a key of EVIDENCE_SOURCES; ``status``, ``code``, ``message`` and ``hint`` are how it ended.
+    ``resolved`` is the reference that names its bytes and no others; ``evidence`` is a key of EVIDENCE_SOURCES;
+    ``status``, ``code``, ``message`` and ``hint`` are how it ended.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Facts:
     created: str
     supervisor: Process
     keep: Process | None = None
+    resolved: str = ""
     digest: str = ""
     media_type: str = ""
     manifest: str = ""

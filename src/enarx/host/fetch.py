@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -32,6 +32,7 @@ SLUG: Final = ""
 """The scheme of a reference that is no URL."""
 
 _BASE_SCHEMES: Final = ("file", "http", "https", "oci")
+_PIN: Final = re.compile(r"sha256=([0-9a-f]{64})")
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/?)")
 _KINDS: Final = {
     WASM: "WebAssembly module",
@@ -82,33 +83,28 @@ def scheme_of(reference: str) -> str:
     return SLUG
 
 
-def check_reference(reference: str, fetchers: Mapping[str, object], *, require_digest: bool = False) -> str:
-    """The scheme of ``reference``, which ``fetchers`` must have. Raises UsageError for what names nothing."""
+def check_reference(reference: str, schemes: Container[str]) -> str:
+    """The scheme of ``reference``, one of ``schemes``. Raises UsageError for what names nothing."""
     if not 0 < len(reference) <= MAX_REFERENCE_CHARS or "\0" in reference or not _is_text(reference):
         raise UsageError("this is no reference to a package", code="reference", hint=_HINT)
     scheme = scheme_of(reference)
     if scheme == SLUG:
         _check_slug(reference)
-    if scheme not in fetchers:
-        raise UsageError(f"unsupported scheme: {scheme}", code="reference-scheme", hint=_HINT)
-    if require_digest and scheme != "oci":
-        raise UsageError(
-            "--require-digest goes with oci://HOST/REPO@sha256:...", code="reference-digest",
-            hint=f"a {scheme or 'Drawbridge'} reference cannot name a digest",
-        )  # fmt: skip
+    if scheme not in schemes:
+        raise UsageError(f"unsupported scheme: {scheme}", code="scheme", hint=_HINT)
     return scheme
 
 
 def _check_slug(slug: str) -> None:
-    """``[HOST/]USER/REPO:TAG``, split from the right, with the published Enarx's own words for what is missing."""
-    repository, colon, _ = slug.rpartition(":")
-    if colon and "/" in repository:
-        return
-    hint = _HINT
-    if os.path.exists(slug):
-        hint = f"a file is named by a URL: enarx deploy {Path(os.path.abspath(slug)).as_uri()}"
-    missing = "`/` in repository" if colon else "`:` in tag"
-    raise UsageError(f"Missing {missing} specification: {repository or slug}", code="reference", hint=hint)
+    from enarx.registry.drawbridge import parse_slug
+
+    try:
+        parse_slug(slug)
+    except UsageError as error:
+        hint = _HINT
+        if os.path.exists(slug):
+            hint = f"a file is named by a URL: enarx deploy {Path(os.path.abspath(slug)).as_uri()}"
+        raise UsageError(error.message, code=error.code, hint=hint) from error
 
 
 _HINT: Final = "oci://HOST/REPO:TAG, oci://HOST/REPO@sha256:..., file:///PATH, https://..., or HOST/USER/REPO:TAG"
@@ -123,18 +119,35 @@ def _is_text(reference: str) -> bool:
 
 
 class FileFetcher:
-    """``file://PATH``: a module, a package, or a directory with ``main.wasm`` and ``Enarx.toml``.
+    """``file://PATH[#sha256=HEX]``: a module, a package, or a directory with ``main.wasm`` and ``Enarx.toml``.
 
     PATH is absolute, or begins with ``./`` or ``../``. In a directory, ``files/`` becomes the workload's file system.
     """
 
+    def __init__(self, *, require_digest: bool = False) -> None:
+        self._require_digest = require_digest
+
     def fetch(self, reference: str) -> Fetched:
-        path = file_path(reference)
+        """The workload. Raises ConfigError, HostError or UsageError."""
+        path, pin = parse_file(reference)
         try:
             directory = path.is_dir()
         except OSError as error:
             raise _nothing_at(path, error.strerror or "") from error
-        return self._directory(path) if directory else self._file(path)
+        if (self._require_digest and not pin) or (directory and pin):
+            raise UsageError(
+                f"{reference!a} is not pinned to a digest" if not pin else f"a directory has no digest: {path}",
+                code="digest-required",
+                hint="write file:///PATH#sha256=HEX, the digest of a module or a package",
+            )
+        fetched = self._directory(path) if directory else self._file(path)
+        if pin and fetched.digest != pin:
+            fetched.close()
+            raise HostError(
+                f"{path} is {fetched.digest}, and {pin} was asked for", code="file-wrong-content",
+                hint="the file has changed, or the digest is of another",
+            )  # fmt: skip
+        return fetched
 
     def _file(self, path: Path) -> Fetched:
         content = _open(path)
@@ -167,8 +180,14 @@ class FileFetcher:
         return Fetched(digest, WASM, objects)
 
 
-def file_path(url: str) -> Path:
-    """The path of a ``file:`` URL. Raises UsageError for another host, or what cannot be a path."""
+def parse_file(url: str) -> tuple[Path, str]:
+    """Path and pinned digest (or nothing) of a ``file:`` URL. Raises UsageError for another host, or no path."""
+    url, mark, fragment = url.partition("#")
+    pin = _PIN.fullmatch(fragment)
+    if mark and pin is None:
+        raise UsageError(
+            "what follows # is not a digest", code="reference", hint="write URL#sha256=HEX; in a path, # is %23"
+        )
     try:
         parts = urlsplit(url)
         host, path = parts.netloc, unquote(parts.path, errors="strict")
@@ -176,19 +195,20 @@ def file_path(url: str) -> Path:
         raise UsageError(f"{url!r} is not a URL of a file", code="reference", hint="file:///PATH") from error
     if host in (".", ".."):
         host, path = "", host + path
-    if host not in ("", "localhost") or not path or "\0" in path or parts.query or parts.fragment:
+    if host not in ("", "localhost") or not path or "\0" in path or parts.query:
         raise UsageError(
             f"{url!r} does not name a file of this machine", code="reference",
             hint="file:///PATH, or file://./PATH for one in this directory; write % as %25, # as %23 and ? as %3F",
         )  # fmt: skip
-    return Path(path)
+    return Path(path), f"sha256:{pin[1]}" if pin else ""
 
 
 def absolute(reference: str) -> str:
     """``reference``, so that it means the same in any directory. Raises UsageError."""
     if scheme_of(reference) != "file":
         return reference
-    return Path(os.path.abspath(file_path(reference))).as_uri()
+    path, pin = parse_file(reference)
+    return Path(os.path.abspath(path)).as_uri() + (f"#{pin.replace(':', '=')}" if pin else "")
 
 
 def media_type_of(head: bytes) -> str:
