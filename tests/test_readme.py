@@ -135,6 +135,7 @@ def test_documented_commands_work(block: Block, workspace: Path, tmp_path_factor
     environment |= {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": str(tmp_path_factory.mktemp("home")),
+        "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("runtime")),
     }
     for command in runnable(block):
         words = shlex.split(command)

@@ -190,6 +190,12 @@ def test_stop_can_be_repeated_and_concurrent(me: User, waiting: str) -> None:
     assert me.facts(waiting)["status"] == 143
 
 
+def test_one_that_cannot_be_stopped_keeps_no_other_running(me: User, waiting: str) -> None:
+    done = me.enarx("stop", "nobody", waiting)
+    assert (done.returncode, code_of(done.stderr)) == (1, "deployment-unknown")
+    assert done.stdout.decode() == f"{waiting}: stopped\n"
+
+
 def test_a_workload_that_loops_is_stopped(me: User) -> None:
     name = me.deploy(module(me.home, programs.LOOP))
     _, keep = me.processes(name)

@@ -6,6 +6,8 @@ import hashlib
 import os
 import resource
 import socket
+import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,3 +132,21 @@ def test_what_is_not_sent_any_more_is_closed(tmp_path: Path) -> None:
         outbox.put(encode_fields(Frame.CACHED, 1, size=0), blobs=[opened(tmp_path / "one")])
         outbox.close()
         outbox.put(encode_fields(Frame.CACHED, 1, size=0), blobs=[opened(tmp_path / "two")])
+
+
+def test_what_was_sent_from_memory_is_not_kept_there() -> None:
+    class Layer(bytearray):
+        """One that can be watched."""
+
+    ours, theirs = socket.socketpair()
+    with nothing_left_open(), ours, theirs:
+        outbox = Outbox(ours)
+        outbox.start()
+        layer = Layer(100)
+        gone = threading.Event()
+        weakref.finalize(layer, gone.set)
+        outbox.put(encode_fields(Frame.CACHED, 1, size=100), blobs=[layer])
+        del layer
+        assert gone.wait(60)
+        ours.shutdown(socket.SHUT_RDWR)
+        outbox.close()

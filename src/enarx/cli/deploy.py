@@ -58,7 +58,10 @@ def run(args: argparse.Namespace) -> int:
 
     def fetch() -> Fetched:
         fetched = _fetch(scheme, args)
-        log(f"{_shown(args.reference)} -> {fetched.resolved or fetched.digest} ({fetched.kind})")
+        found = f"{fetched.digest} ({fetched.kind})"
+        if fetched.resolved and fetched.resolved != args.reference:
+            found = f"{fetched.resolved} ({fetched.kind} {fetched.digest})"
+        log(f"{_shown(args.reference)} -> {found}")
         return fetched
 
     if args.detach:

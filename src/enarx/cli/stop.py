@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
+from enarx.errors import EnarxError
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
@@ -33,11 +35,17 @@ def _seconds(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Stop them, one after the other."""
+    """Stop them, one after the other. Returns the exit status of the last error, if there is one."""
+    from enarx.cli.main import show_error
     from enarx.host.deployments import Deployments, default_directory
     from enarx.host.stopping import stop
 
     deployments = Deployments(default_directory())
+    status = 0
     for name in args.names:
-        print(f"{name}: {stop(deployments, name, args.timeout).value}")
-    return 0
+        try:
+            print(f"{name}: {stop(deployments, name, args.timeout).value}", flush=True)
+        except EnarxError as error:  # the others are to be stopped all the same
+            show_error(error)
+            status = error.exit_status
+    return status

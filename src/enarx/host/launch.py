@@ -152,7 +152,10 @@ class Host:
         self._signal = 0
 
     def run(self, package: Package) -> Ending:
-        """Launch ``package`` and serve it to its end. Raises HostError or LinkError when the Keep breaks."""
+        """Launch ``package``, which gives its objects away, and serve it to its end.
+
+        Raises HostError or LinkError when the Keep breaks.
+        """
         launch = self._encode_launch(package)
         wake_read, wake_write = socket.socketpair()
         wake_read.setblocking(False)
@@ -163,6 +166,7 @@ class Host:
                 self._selector.register(self._link, selectors.EVENT_READ, self._readable)
                 self._outbox.start()
                 self._outbox.put(launch, blobs=[data for _, _, data in package.objects])
+                package.objects = ()  # whatever is in memory goes when it is sent
                 return self._serve()
             finally:
                 self._close()

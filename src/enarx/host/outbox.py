@@ -65,26 +65,31 @@ class Outbox:
             self._thread.join()
 
     def _run(self) -> None:
-        broken = False
+        usable = True
         while (item := self._queue.get()) is not None:
-            frame, fd, blobs, cost = item
-            try:
-                if not broken:
-                    self._send(frame, fd)
-                    for blob in blobs:
-                        for part in parts_of(blob):
-                            self._send(encode(Type.BLOB, 0, part))
-            except OSError:  # the Keep is gone; whoever reads the link hears of it too, and says more
-                broken = True
-            except HostError as error:
-                self.failure = error
-                broken = True
-                with contextlib.suppress(OSError):
-                    self._link.shutdown(socket.SHUT_RDWR)
-            finally:
-                _close(fd, blobs)
-                with self._lock:
-                    self._waiting -= cost
+            usable = self._deliver(*item, usable=usable)
+            del item  # what was sent need not stay in memory while the next is waited for
+
+    def _deliver(self, frame: bytes, fd: int, blobs: Sequence[Data], cost: int, *, usable: bool) -> bool:
+        """Send one item, unless the link is broken. Returns whether it is usable."""
+        try:
+            if usable:
+                self._send(frame, fd)
+                for blob in blobs:
+                    for part in parts_of(blob):
+                        self._send(encode(Type.BLOB, 0, part))
+        except OSError:  # the Keep is gone; whoever reads the link hears of it too, and says more
+            usable = False
+        except HostError as error:
+            self.failure = error
+            usable = False
+            with contextlib.suppress(OSError):
+                self._link.shutdown(socket.SHUT_RDWR)
+        finally:
+            _close(fd, blobs)
+            with self._lock:
+                self._waiting -= cost
+        return usable
 
     def _send(self, data: bytes, fd: int = -1) -> None:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd >= 0 else []

@@ -8,6 +8,7 @@ errors are seen; afterwards the command ends and nothing of it is left in the su
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -282,6 +283,7 @@ class Supervisor(Watcher):
         os.chdir("/")
         _send(self._answer, Detached(self._own.facts.name, 0, self._own.facts.listening))
         self._answer = -1
+        gc.collect()  # what was fetched has been sent, and nothing else may come for months that frees it
 
 
 def _ended(ending: Ending) -> dict[str, Any]:
