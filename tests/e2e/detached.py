@@ -6,12 +6,14 @@ import contextlib
 import json
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.command import ENARX, alive, enarx, environment, wait_for
+from tests.e2e.command import ENARX, SECONDS, alive, enarx, environment, wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +89,51 @@ def user(home: Path) -> Iterator[User]:
                 assert found.ps() == []
 
 
-__all__ = ["User", "alive", "user"]
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A URL whose answer comes when the gate is opened: a deployment of it is ``starting`` until then."""
+
+    url: str
+    _asked: threading.Event
+    _opened: threading.Event
+
+    def wait(self) -> None:
+        """Until somebody has asked: its Keep's process has been started by then."""
+        assert self._asked.wait(SECONDS), "nobody asks"
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@contextlib.contextmanager
+def gate(content: bytes) -> Iterator[Gate]:
+    """Serves ``content`` behind a gate, on loopback; opened at the end in any case."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found._asked.set()
+            found._opened.wait(SECONDS)
+            with contextlib.suppress(OSError):  # whoever asked may be gone
+                self.send_response(200)
+                self.send_header("Content-Type", "application/wasm")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *_: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Gate(f"http://127.0.0.1:{server.server_port}/app.wasm", threading.Event(), threading.Event())
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield found
+    finally:
+        found.open()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+__all__ = ["Gate", "User", "alive", "gate", "user"]

@@ -12,13 +12,14 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import programs, workloads
 from tests.e2e import peers
 from tests.e2e.command import ENARX, SECONDS, STDIO, code_of, config, module, wait_for
-from tests.e2e.detached import User, alive, user
+from tests.e2e.detached import Gate, User, alive, gate, user
 
 
 @pytest.fixture
@@ -240,14 +241,29 @@ def test_the_process_that_has_the_number_of_a_former_supervisor_is_left_alone(me
     wait_for(lambda: me.ps() == [], "the supervisor is still there")
 
 
-def test_a_stop_while_the_workload_is_compiled_ends_the_command_too(me: User) -> None:
-    path = module(me.home, programs.slow_to_compile())
-    process = me.start("deploy", "-d", "--no-cache", "--name", "slow", path.as_uri())
-    wait_for(lambda: me.states().get("slow") == "starting" and me.facts("slow")["keep"], "nothing was started")
+def starting(me: User, closed: Gate, **settings: Any) -> subprocess.Popen[bytes]:
+    """``deploy --detach`` of a deployment "slow", whose Keep has been started and waits for its workload."""
+    process = me.start("deploy", "-d", "--name", "slow", closed.url, **settings)
+    closed.wait()
+    assert me.states() == {"slow": "starting"}
+    return process
+
+
+@pytest.fixture
+def closed() -> Iterator[Gate]:
+    """Before a workload that prints a line."""
+    with gate(programs.HELLO) as found:
+        yield found
+
+
+def test_a_stop_before_the_workload_runs_ends_the_command_too(me: User, closed: Gate) -> None:
+    process = starting(me, closed)
+    _, keep = me.processes("slow")
     assert me.enarx("stop", "slow").stdout == b"slow: stopped\n"
     out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (143, b""), err.decode()
     assert (me.facts("slow")["state"], me.facts("slow")["started"]) == ("stopped", "")
+    assert not alive(keep)
 
 
 # --- killed parents
@@ -268,23 +284,20 @@ def test_a_deployment_outlives_its_terminal(me: User) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_command_that_is_killed_before_the_workload_runs_leaves_a_deployment_that_starts(
-    number: signal.Signals, me: User
+    number: signal.Signals, me: User, closed: Gate
 ) -> None:
-    path = module(me.home, programs.slow_to_compile())
     ours, theirs = pty.openpty()
-    process = me.start("deploy", "-d", "--name", "slow", "--no-cache", path.as_uri(), stdout=theirs, stderr=theirs)
+    process = starting(me, closed, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    wait_for(lambda: me.states().get("slow") == "starting", "nothing was started")
     process.send_signal(number)
     assert process.wait(SECONDS) == -number
     os.close(ours)  # what the supervisor may say to the terminal goes nowhere
+    closed.open()
     assert me.wait_for_state("slow", "exited")["status"] == 0
 
 
-def test_an_interrupt_before_the_workload_runs_stops_it(me: User) -> None:
-    path = module(me.home, programs.slow_to_compile())
-    process = me.start("deploy", "-d", "--name", "slow", "--no-cache", path.as_uri())
-    wait_for(lambda: me.states().get("slow") == "starting", "nothing was started")
+def test_an_interrupt_before_the_workload_runs_stops_it(me: User, closed: Gate) -> None:
+    process = starting(me, closed)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (130, b""), err.decode()
@@ -305,14 +318,14 @@ def test_a_keep_dies_with_its_supervisor_and_the_deployment_is_gone(me: User, wa
     assert list((me.runtime / "enarx" / "deployments").iterdir()) == []
 
 
-def test_a_supervisor_that_is_killed_before_the_workload_runs_fails_the_command(me: User) -> None:
-    path = module(me.home, programs.slow_to_compile())
-    process = me.start("deploy", "-d", "--name", "slow", "--no-cache", path.as_uri())
-    wait_for(lambda: me.states().get("slow") == "starting", "nothing was started")
-    os.kill(me.facts("slow")["supervisor"]["pid"], signal.SIGKILL)
+def test_a_supervisor_that_is_killed_before_the_workload_runs_fails_the_command(me: User, closed: Gate) -> None:
+    process = starting(me, closed)
+    supervisor, keep = me.processes("slow")
+    os.kill(supervisor, signal.SIGKILL)
     out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out, code_of(err)) == (1, b"", "supervisor-died")
     assert b"signal 9" in err
+    wait_for(lambda: not alive(keep), "the Keep is still there")
 
 
 def test_a_keep_that_is_killed_is_a_failure_that_is_noted(me: User, waiting: str) -> None:
@@ -356,13 +369,12 @@ def test_logs_are_bounded_and_their_end_is_kept(me: User) -> None:
     assert len(numbers) > 100_000
 
 
-def test_logs_can_be_followed_to_the_end(me: User) -> None:
-    path = module(me.home, programs.slow_to_compile())
-    process = me.start("deploy", "-d", "--name", "slow", "--no-cache", path.as_uri())
-    wait_for(lambda: me.states().get("slow") == "starting", "nothing was started")
+def test_logs_can_be_followed_to_the_end(me: User, closed: Gate) -> None:
+    process = starting(me, closed)
     following = me.start("logs", "--follow", "slow")
+    closed.open()
     assert process.communicate(timeout=SECONDS)[0] == b"slow\n"
-    assert following.communicate(timeout=SECONDS) == (b"", b"")
+    assert following.communicate(timeout=SECONDS) == (b"ready\n", b"")
     assert following.returncode == 0
     name = me.deploy(module(me.home, writes(20_000), "writes.wasm"))
     out, _ = me.start("logs", "--follow", name).communicate(timeout=SECONDS)
