@@ -8,6 +8,7 @@ from typing import Final, TextIO
 
 REDRAW_SECONDS: Final = 0.1
 BAR_CHARS: Final = 24
+DEFAULT_COLUMNS: Final = 80
 _DIGEST_SHOWN_CHARS: Final = 19
 """``sha256:`` and twelve digits: enough to tell two apart."""
 
@@ -43,10 +44,10 @@ class ProgressBar:
 
     def _draw(self, text: str) -> None:
         try:
-            columns = os.get_terminal_size(self._stream.fileno()).columns
+            columns = os.get_terminal_size(self._stream.fileno()).columns or DEFAULT_COLUMNS
         except OSError:
-            columns = 80
-        self._stream.write(f"\r\x1b[K{text[: max(0, columns - 1)]}")
+            columns = DEFAULT_COLUMNS
+        self._stream.write(f"\r\x1b[K{text[: columns - 1]}")
         self._stream.flush()
         self._drawn = True
 

@@ -13,7 +13,8 @@ from enarx.registry.urls import Url, is_loopback, split_authority
 class Access:
     """TLS everywhere, but for hosts in ``plain_http`` (HOST, or HOST:PORT) and this machine's loopback.
 
-    ``ca_bundle`` (PEM) is trusted besides the system's roots. Who names one wants TLS on loopback too.
+    ``ca_bundle`` (PEM) is trusted besides the system's roots. Who names one wants TLS on loopback too. UsageError,
+    and RegistryError ``ca-bundle``.
     """
 
     def __init__(self, ca_bundle: str | Path | None = None, plain_http: Iterable[str] = ()) -> None:
@@ -23,6 +24,8 @@ class Access:
         for one in self.plain_http:
             if split_authority(one) is None:
                 raise UsageError(f"{one!a} is not a host", code="plain-http", hint="write HOST or HOST:PORT")
+        if ca_bundle is not None:
+            self.tls()  # what is wrong with it is better known at once
 
     def scheme(self, host: str, port: int | None) -> str:
         """``http`` or ``https`` for a registry; ``host`` without brackets."""
@@ -52,7 +55,7 @@ class Access:
         return is_loopback(origin.host) or not is_loopback(url.host)
 
     def tls(self) -> ssl.SSLContext:
-        """The client's TLS settings, made on first use; RegistryError ``ca-bundle``."""
+        """The client's TLS settings, made on first use."""
         if self._context is None:
             context = ssl.create_default_context()
             context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -217,9 +217,15 @@ class Store:
         try:
             left = self.trim(self.max_bytes - size)
             disk = os.statvfs(self.directory)
-            free = disk.f_bavail * disk.f_frsize
-            if free < size:
-                self.trim(max(0, left - (size - free)))
+            lacking = size - disk.f_bavail * disk.f_frsize
+            if lacking > left:  # all of the store would not be enough: then nothing of it goes
+                raise RegistryError(
+                    f"there is no room for {size} bytes on the disk of {self.directory}",
+                    code="store-full",
+                    hint="make room there, or name a directory on another disk in ENARX_STORE_DIR",
+                )
+            if lacking > 0:
+                self.trim(left - lacking)
         except OSError as error:
             raise self._trouble(error) from error
 

@@ -161,7 +161,7 @@ class Http:
         while self._idle:
             self._idle.popitem()[1].abort()
 
-    def send(self, request: Request, answer_seconds: float = ANSWER_SECONDS) -> Response:
+    def send(self, request: Request) -> Response:
         """Send one request, and receive the head of its answer.
 
         Raises TransientError, or RegistryError where TLS or the name is at fault.
@@ -170,11 +170,11 @@ class Http:
         idle = self._idle.pop(request.url.origin, None)
         if idle is not None:
             try:
-                return idle.exchange(request, answer_seconds)
+                return idle.exchange(request)
             except TransientError:  # it was closed while it was idle, most likely
                 if request.size:  # some of the body may have arrived: that is for the caller to find out
                     raise
-        return _Connection(self, request.url).exchange(request, answer_seconds)
+        return _Connection(self, request.url).exchange(request)
 
     def keep(self, connection: _Connection) -> None:
         """Keep a connection whose answer was read for the next request."""
@@ -193,10 +193,10 @@ class _Connection:
         self._http.auto_open = 0
         self._http.sock = self.guarded
 
-    def exchange(self, request: Request, answer_seconds: float) -> Response:
+    def exchange(self, request: Request) -> Response:
         try:
             whole = self._send(request)
-            self.guarded.expect_head(answer_seconds if whole else EARLY_ANSWER_SECONDS)
+            self.guarded.expect_head(ANSWER_SECONDS if whole else EARLY_ANSWER_SECONDS)
             return Response(request.url, self._http.getresponse(), self)
         except _HTTP_FAILURES as error:
             self.abort()

@@ -184,7 +184,7 @@ class Web:
         checker = Checker(digests, length)
         what = f"fetch {response.url}"
         with store.ingest(limit) as ingest:
-            buffer = memoryview(bytearray(BLOCK_BYTES))
+            buffer = memoryview(bytearray(min(BLOCK_BYTES, limit + 1)))
             while count := response.readinto(buffer):
                 checker.update(buffer[:count])
                 ingest.write(buffer[:count])
