@@ -167,7 +167,7 @@ def test_a_file_is_one_object_with_its_signatures(content: bytes, kind: str, tmp
     assert found.digest == digest_of(content)
     signatures = [("signature", "app.sig", b"one"), ("signature", "app.sigstore.json", b"two")]
     name = "main.wasm" if kind == "module" else ""
-    assert objects == [(kind, name, content), *(signatures if kind == "package" else [])]
+    assert objects == [(kind, name, content), *signatures]
 
 
 def test_a_directory_is_its_config_its_module_and_its_files(tmp_path: Path) -> None:
@@ -178,9 +178,10 @@ def test_a_directory_is_its_config_its_module_and_its_files(tmp_path: Path) -> N
     assert (found.digest, found.media_type) == (digest_of(MODULE), WASM)
     assert objects == [("config", "Enarx.toml", b"args = []\n"), ("module", "main.wasm", MODULE)]
     (tmp_path / "files").mkdir()
+    (tmp_path / "main.wasm.sig").write_bytes(b"one")
     _, objects = fetched(tmp_path)
     assert [(kind, name) for kind, name, _ in objects] == [
-        ("config", "Enarx.toml"), ("module", "main.wasm"), ("layer", "/"),
+        ("config", "Enarx.toml"), ("module", "main.wasm"), ("layer", "/"), ("signature", "main.wasm.sig"),
     ]  # fmt: skip
 
 

@@ -155,9 +155,8 @@ class FileFetcher:
             media_type = media_type_of(content.head(archive.BLOCK))
             if not media_type:
                 raise _nothing_at(path, "it is neither a WebAssembly module nor a package")
-            if media_type == WASM:
-                return Fetched(content.digest(), media_type, [("module", archive.MODULE, content)])
-            return Fetched(content.digest(), media_type, [("package", "", content), *signatures_beside(path)])
+            kind = ("module", archive.MODULE) if media_type == WASM else ("package", "")
+            return Fetched(content.digest(), media_type, [(*kind, content), *signatures_beside(path)])
         except BaseException:
             content.close()
             raise
@@ -173,6 +172,7 @@ class FileFetcher:
             objects.append(("module", archive.MODULE, module))
             if files.is_dir():
                 objects.append(("layer", "/", archive_of(files)))
+            objects += signatures_beside(path / archive.MODULE)
             digest = module.digest()
         except BaseException:
             module.close()
@@ -223,7 +223,7 @@ def media_type_of(head: bytes) -> str:
 
 
 def signatures_beside(path: Path) -> list[tuple[str, str, Data]]:
-    """The signatures beside a package, as objects. Raises HostError for one that cannot be read."""
+    """The signatures beside a package or a module, as objects. Raises HostError for one that cannot be read."""
     found: list[tuple[str, str, Data]] = []
     for ending in SIGNATURES:
         beside = path.with_name(path.name + ending)

@@ -56,27 +56,25 @@ class OciFetcher:
             )
             try:
                 media_type = pulled.layer.media_type
-                if media_type == WASM:
-                    objects: list[tuple[str, str, Data]] = [("module", archive.MODULE, content)]
-                else:
-                    objects = [("package", "", content), *self._signatures(registry, pulled.reference, store)]
+                kind = ("module", archive.MODULE) if media_type == WASM else ("package", "")
+                objects = [(*kind, content), *self._signatures(registry, pulled.reference, store)]
             except BaseException:
                 content.close()
                 raise
         return Fetched(pulled.layer.digest, media_type, objects, str(pulled.reference))
 
     def _signatures(self, registry: Registry, reference: Reference, store: Store) -> list[tuple[str, str, Data]]:
-        """Those beside the package. That there are none is no error here: whether they are needed, a Steward says."""
+        """Those beside the artifact. That there are none is no error here: whether they are needed, a Steward says."""
         if not self._remote.signatures:
             return []
         try:
             found = registry.attached(reference, SIGNATURE_TYPE, SIGNATURE_MEDIA_TYPES, store)
         except RegistryError as error:
-            self._remote.say(f"the package's signatures cannot be had: {error.message}")
+            self._remote.say(f"its signatures cannot be had: {error.message}")
             return []
         usable = [("signature", one.media_type, one.data) for one in found if len(one.data) <= MAX_SIGNATURE_BYTES]
         if len(found) > min(len(usable), MAX_SIGNATURES):
-            self._remote.say(f"the package has {len(found)} signatures: at most {MAX_SIGNATURES} are handed over")
+            self._remote.say(f"it has {len(found)} signatures: at most {MAX_SIGNATURES} are handed over")
         return [*usable[:MAX_SIGNATURES]]
 
 
