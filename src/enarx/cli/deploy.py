@@ -78,8 +78,9 @@ def run(args: argparse.Namespace) -> int:
 def _detach(args: argparse.Namespace, fetch: Callable[[], Fetched]) -> int:
     from enarx.cli.main import show_error
     from enarx.host.deployments import Deployments, default_directory
+    from enarx.host.detach import detach
     from enarx.host.fetch import absolute
-    from enarx.host.supervisor import Order, detach
+    from enarx.host.supervisor import Order
 
     def work(supervisor: Supervisor) -> Ending:
         def load() -> Package:

@@ -1,8 +1,7 @@
-"""The process that stays beside a detached Keep: forked from the command, in a session of its own.
+"""What the process that stays beside a detached Keep does: it is the Keep's host in every way, and its parent.
 
-It is the Keep's host in every way, and its parent: the Keep ends when it does. To the world it shows what the files of
-`enarx.host.deployments` are for. Until the workload runs, the command waits for it and both have one terminal, so that
-errors are seen; afterwards the command ends and nothing of it is left in the supervisor.
+To the world it shows what the files of `enarx.host.deployments` are for. Until the workload runs, the command waits for
+it and both have one terminal, so that errors are seen; afterwards nothing of the command is left in it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from enarx.errors import EnarxError, HostError
 from enarx.host.deployments import CONTROL, Deployments, Own
@@ -37,7 +36,8 @@ MAX_UPDATES: Final = 1024
 """How often one deployment's facts are written: a Keep that changes them for ever cannot wear out a disk (count)."""
 MAX_MESSAGE_CHARS: Final = 2048
 """How much of an error's text the facts keep."""
-MAX_ANSWER_BYTES: Final = 1 << 20
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+"""Signals that end a supervisor in good order."""
 
 Work = Callable[["Supervisor"], Ending]
 """Launches a Keep and serves it to its end; raises EnarxError when it cannot."""
@@ -68,78 +68,15 @@ class Order:
     show: Callable[[EnarxError], None]
 
 
-def detach(order: Order) -> Detached:
-    """Have the work done by a supervisor. Returns when the workload runs, or has not begun and never will.
-
-    Must be called in a process without other threads. Raises HostError when the supervisor is killed before, and
-    KeyboardInterrupt once it has ended.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _live(order, writing)
-    os.close(writing)
-    try:
-        answer = _read_answer(reading)
-    except KeyboardInterrupt:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
-        _wait(child)
-        raise
-    finally:
-        os.close(reading)
-    if answer is None:
-        status = _wait(child)
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        raise HostError(f"the supervisor {how}", code="supervisor-died", hint="`enarx ps --all` shows what it left")
-    return answer
-
-
-def _read_answer(reading: int) -> Detached | None:
-    data = b""
-    while len(data) <= MAX_ANSWER_BYTES and (part := os.read(reading, 1 << 16)):
-        data += part
-    return Detached(**json.loads(data)) if data else None
-
-
-def _wait(child: int) -> int:
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    except ChildProcessError:  # SIGCHLD is ignored, so the kernel has kept no status
-        return 1
-
-
-def _live(order: Order, answer: int) -> NoReturn:
-    """The supervisor's whole life. Nothing may unwind into what was the command's."""
-    status = 1
-    try:
-        _leave_the_command()
-        stopping = _Stopping()
-        try:
-            supervisor = Supervisor.begin(order, answer, stopping)
-        except EnarxError as error:
-            order.show(error)
-            status = error.exit_status
-            _send(answer, Detached("", status))
-        else:
-            status = supervisor.supervise(order)
-    except BaseException:  # noqa: BLE001 - the last handler
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-class _Stopping:
+class Stopping:
     """SIGTERM and SIGINT: remembered, and raised as `_Stopped` while ``armed``."""
 
     def __init__(self) -> None:
         self.armed = False
         self.wanted = False
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             signal.signal(number, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def _handle(self, _number: int, _frame: object) -> None:
         self.wanted = True
@@ -152,39 +89,7 @@ class _Stopping:
             raise _Stopped
 
 
-class _MayBeGone:
-    """A standard stream of the terminal that we were started from. What it does not take is lost."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def _leave_the_command() -> None:
-    """A session of our own, no standard input, and none of the descriptors that the command was started with."""
-    os.setsid()
-    os.umask(0o077)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    sys.stdout, sys.stderr = cast("TextIO", _MayBeGone(sys.stdout)), cast("TextIO", _MayBeGone(sys.stderr))
-    for entry in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            if int(entry) > 2 and os.get_inheritable(int(entry)):  # ours are not
-                os.close(int(entry))
-    _point(0, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-
-
-def _point(number: int, fd: int) -> None:
+def point(number: int, fd: int) -> None:
     """Let the standard descriptor ``number`` be ``fd``, which is taken over."""
     os.dup2(fd, number)
     os.close(fd)
@@ -193,7 +98,7 @@ def _point(number: int, fd: int) -> None:
 class Supervisor(Watcher):
     """Keeps the facts of one deployment true while its Keep is launched and served."""
 
-    def __init__(self, own: Own, answer: int, stopping: _Stopping, now: Callable[[], datetime]) -> None:
+    def __init__(self, own: Own, answer: int, stopping: Stopping, now: Callable[[], datetime]) -> None:
         self._own = own
         self._answer = answer
         self._stopping = stopping
@@ -202,7 +107,7 @@ class Supervisor(Watcher):
         self._pumps = {stream: Pump(Log(own.fd, stream)) for stream in STREAMS}
 
     @classmethod
-    def begin(cls, order: Order, answer: int, stopping: _Stopping) -> Supervisor:
+    def begin(cls, order: Order, answer: int, stopping: Stopping) -> Supervisor:
         """Make the deployment. Raises HostError or UsageError."""
         facts = Facts("", order.reference, order.backend, _text(_utc()), Process.of(os.getpid()))
         own = order.deployments.create(order.name, facts)
@@ -223,32 +128,37 @@ class Supervisor(Watcher):
     def supervise(self, order: Order) -> int:
         """Do the work and note how it ends. Returns the exit status."""
         try:
-            self._stopping.armed = True
-            self._stopping.check()
-            last = _ended(order.work(self))
-            self._stopping.armed = False
-        except EnarxError as error:
-            order.show(error)
-            last = _failed(error)
-        except _Stopped:
-            last = {"outcome": "stopped", "status": 128 + signal.SIGTERM}
-        except BaseException as error:  # noqa: BLE001 - whoever looks for it must hear of it
-            traceback.print_exc()
-            last = {"outcome": "failed", "status": 1, "code": "host-internal", "message": repr(error)}
-        self._stopping.armed = False
+            last = self._work(order)
+        except _Stopped:  # from anywhere in there
+            last = _last("stopped", 128 + signal.SIGTERM)
         self._end(last)
         return int(last["status"])
+
+    def _work(self, order: Order) -> dict[str, Any]:
+        """Do the work. Returns the last facts; raises `_Stopped` when it is to be ended before the Keep is served."""
+        try:
+            self._stopping.armed = True
+            self._stopping.check()
+            return _ended(order.work(self))
+        except EnarxError as error:
+            order.show(error)
+            return _failed(error)
+        except Exception as error:  # noqa: BLE001 - whoever looks for it must hear of it
+            traceback.print_exc()
+            return _last("failed", 1, "host-internal", repr(error), "this is a fault of the host; please report it")
+        finally:
+            self._stopping.armed = False
 
     def _end(self, last: dict[str, Any]) -> None:
         for number, stream in enumerate((sys.stdout, sys.stderr), 1):
             stream.flush()
-            _point(number, os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+            point(number, os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
         for pump in self._pumps.values():
             pump.close()
         with contextlib.suppress(OSError):
             self._own.write_last(replace(self._own.facts, ended=_text(self._now()), listening=(), **last))
         if self._answer >= 0:
-            _send(self._answer, Detached("", last["status"]))
+            send(self._answer, Detached("", last["status"]))
 
     def note(self, **facts: Any) -> None:
         """More is known. A disk without room loses it, and the Keep goes on."""
@@ -279,9 +189,9 @@ class Supervisor(Watcher):
         self.note(started=_text(self._now()))
         for number, stream in enumerate((sys.stdout, sys.stderr), 1):
             stream.flush()
-            _point(number, self._pumps["stderr"].end())
+            point(number, self._pumps["stderr"].end())
         os.chdir("/")
-        _send(self._answer, Detached(self._own.facts.name, 0, self._own.facts.listening))
+        send(self._answer, Detached(self._own.facts.name, 0, self._own.facts.listening))
         self._answer = -1
         gc.collect()  # what was fetched has been sent, and nothing else may come for months that frees it
 
@@ -297,12 +207,12 @@ def _failed(error: EnarxError) -> dict[str, Any]:
     return _last("failed", error.exit_status, error.code, error.message, error.hint)
 
 
-def _last(outcome: str, status: int, code: str, message: str, hint: str) -> dict[str, Any]:
+def _last(outcome: str, status: int, code: str = "", message: str = "", hint: str = "") -> dict[str, Any]:
     message, hint = message[:MAX_MESSAGE_CHARS], hint[:MAX_MESSAGE_CHARS]
     return {"outcome": outcome, "status": status, "code": code, "message": message, "hint": hint}
 
 
-def _send(answer: int, detached: Detached) -> None:
+def send(answer: int, detached: Detached) -> None:
     """Answer the command, if it is still there."""
     said = {"name": detached.name, "status": detached.status, "listening": list(detached.listening)}
     with contextlib.suppress(OSError), open(answer, "wb") as pipe:
