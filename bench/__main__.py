@@ -22,6 +22,7 @@ BENCHES: Final = {
     "cpu": "bench.cpu",
     "evidence": "bench.evidence",
     "launch-digest": "bench.launch_digest",
+    "registry": "bench.registry",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5
