@@ -23,6 +23,7 @@ BENCHES: Final = {
     "evidence": "bench.evidence",
     "launch-digest": "bench.launch_digest",
     "deploy": "bench.deploy",
+    "registry": "bench.registry",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

@@ -2,8 +2,9 @@
 
 A block fenced as ``console`` or ``sh`` is a sequence of commands (``console``: the lines after ``$ ``, the others are
 output). Each block runs in a directory of its own, prepared with what the text calls by name: ``app.wasm``, a program
-that prints a line, ``Enarx.toml`` with the three standard streams, ``data/``, a real report with its VCEK and a policy
-that accepts it, and the files of a launch.
+that prints a line, ``app.enarx``, the same as an archive, ``Enarx.toml`` with the three standard streams, ``data/``,
+a real report with its VCEK and a policy that accepts it, and the files of a launch. The registry that is shown at
+``localhost:5000`` runs at another port.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ import pytest
 from enarx import config
 from enarx.evidence.ovmf import SectionType
 from tests.evidence.ovmf_images import AMD_SEV_SECTIONS, ovmf_image
+from tests.registry.running import registry
 from tests.support import ROOT
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
@@ -29,6 +32,7 @@ DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.
 )
 COMMAND_LANGUAGES = ("console", "sh")
 COMMAND_TIMEOUT_SECONDS = 60
+REGISTRY = "localhost:5000"
 
 # Not run, and why. A `make` target need not be listed: test_make_target_exists looks at each.
 NOT_RUN = {
@@ -106,7 +110,15 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "data" / "page.html").write_text("<p>from the host</p>\n")
     write_evidence(tmp_path)
     write_launch_files(tmp_path)
+    with tarfile.open(tmp_path / "app.enarx", "w", format=tarfile.USTAR_FORMAT) as package:
+        package.add(tmp_path / "app.wasm", "main.wasm")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def registry_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running.host
 
 
 def write_evidence(folder: Path) -> None:
@@ -130,15 +142,18 @@ def write_launch_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if runnable(block)], ids=str)
-def test_documented_commands_work(block: Block, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_documented_commands_work(block: Block, workspace: Path, request: pytest.FixtureRequest) -> None:
+    homes: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
     environment = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-        "HOME": str(tmp_path_factory.mktemp("home")),
-        "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("runtime")),
+        "HOME": str(homes.mktemp("home")),
+        "XDG_RUNTIME_DIR": str(homes.mktemp("runtime")),
     }
     for command in runnable(block):
         words = shlex.split(command)
+        if f"//{REGISTRY}/" in command:
+            words = [word.replace(REGISTRY, request.getfixturevalue("registry_host")) for word in words]
         assert words[0] == "enarx", f"{block}: run it or give a reason in NOT_RUN: {command}"
         if words[1:3] == ["config", "init"]:
             (workspace / "Enarx.toml").unlink()  # it does not overwrite one

@@ -1,4 +1,4 @@
-"""A registry for one artifact, honest until a test makes it lie, and an honest one whose uploads can be gone on with."""
+"""A registry for one artifact, honest until a test makes it lie, and one whose uploads can be gone on with."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class UploadRegistry:
         if method == "POST":
             number = str(len(self.uploads))
             self.uploads[number] = bytearray()
-            return exchange.answer(202, Location=f"/v2/uploads/{number}", **self.headers)
+            return exchange.answer(202, b"", Location=f"/v2/uploads/{number}", **self.headers)
         upload = self.uploads.get(path.rpartition("/")[2])
         if upload is None:
             return exchange.answer(404)
@@ -121,7 +121,7 @@ class UploadRegistry:
         left = int(exchange.headers["Content-Length"])
         left = left if limit is None else min(left, limit)
         while left:
-            block = exchange.rfile.read1(min(left, 1 << 16))  # type: ignore[attr-defined]
+            block = exchange.rfile.read1(min(left, 1 << 16))
             if not block:
                 raise ConnectionResetError
             upload += block

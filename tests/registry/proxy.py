@@ -32,9 +32,12 @@ class Proxy:
 
     def carry(self, client: socket.socket) -> None:
         address, port = self.target.split(":")
-        with client, contextlib.suppress(OSError):
-            with socket.create_connection((address, int(port)), 30) as registry:
-                self._copy(client, registry)
+        with (
+            client,
+            contextlib.suppress(OSError),
+            socket.create_connection((address, int(port)), 30) as registry,
+        ):
+            self._copy(client, registry)
 
     def _copy(self, client: socket.socket, registry: socket.socket) -> None:
         with selectors.DefaultSelector() as selector:

@@ -87,7 +87,7 @@ class Server(ThreadingHTTPServer):
             except (OSError, ValueError):
                 return
         with contextlib.suppress(ConnectionError, ssl.SSLError):
-            super().finish_request(request, client_address)  # type: ignore[arg-type]
+            super().finish_request(request, client_address)
         if self._context is not None:
             with contextlib.suppress(OSError):
                 request.close()

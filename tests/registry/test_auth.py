@@ -1,4 +1,4 @@
-"""Authentication against docker-registry (htpasswd, tokens, TLS), and against registries that want to be told too much."""
+"""Authentication against docker-registry (htpasswd, tokens, TLS), and registries that want to be told too much."""
 
 from __future__ import annotations
 
@@ -44,9 +44,8 @@ def check(running: Running, credentials: Credentials | None, store: Store, direc
 
 def refused(running: Running, credentials: Credentials | None, directory: Path, ca: Path | None = None) -> str:
     access = Access(ca or running.ca)
-    with Registry(access, lambda host, repository: credentials, patience=Waits().patience()) as registry:
-        with pytest.raises(RegistryError) as caught:
-            registry.push_package(reference(running.host), content(directory, 10), PACKAGE)
+    with client(access, lambda *_: credentials) as registry_client, pytest.raises(RegistryError) as caught:
+        registry_client.push_package(reference(running.host), content(directory, 10), PACKAGE)
     return caught.value.code
 
 
@@ -76,9 +75,12 @@ def test_certificate_of_a_ca_that_was_not_named_is_refused(with_password: Runnin
 def test_certificate_of_another_host_is_refused(store: Store, tmp_path: Path) -> None:
     """127.0.0.2 is on the loopback, and not in the certificate."""
     (tmp_path / "ca.pem").write_bytes(authority().pem)
-    with serving(FakeRegistry(b"x"), tmp_path, "127.0.0.2") as server:
-        with client(Access(tmp_path / "ca.pem")) as registry_client, pytest.raises(RegistryError) as caught:
-            registry_client.pull(parse_reference(f"oci://{server.host}/a/b"), store)
+    with (
+        serving(FakeRegistry(b"x"), tmp_path, "127.0.0.2") as server,
+        client(Access(tmp_path / "ca.pem")) as registry_client,
+        pytest.raises(RegistryError) as caught,
+    ):
+        registry_client.pull(parse_reference(f"oci://{server.host}/a/b"), store)
     assert caught.value.code == "registry-certificate"
     assert server.seen == []
 
@@ -156,7 +158,7 @@ def test_tokens_are_got_with_an_identity_token(store: Store, tmp_path: Path) -> 
 def test_tokens_are_got_by_nobody_in_particular_for_what_is_public(store: Store, tmp_path: Path) -> None:
     anonymous = frozenset({"pull"})
     with (
-        token_server(tmp_path, anonymous=anonymous) as (tokens, auth),
+        token_server(tmp_path, anonymous=anonymous) as (_, auth),
         registry(tmp_path, tls=True, auth=auth) as running,
     ):
         where, package = reference(running.host), content(tmp_path, 5000)
@@ -261,9 +263,12 @@ def test_a_challenge_of_another_host_is_not_answered(store: Store) -> None:
     """A store of blobs that asks for a password does not get the registry's."""
     with serving(lambda e: e.answer(401, WWW_Authenticate='Basic realm="x"')) as elsewhere:
         fake = FakeRegistry(b"y" * 20_000, blob_answer=lambda e: e.answer(307, Location=f"{elsewhere.url}/blob"))
-        with serving(fake) as server, client(lookup=lambda *_: GOOD) as registry_client:
-            with pytest.raises(RegistryError) as caught:
-                registry_client.pull(parse_reference(f"oci://{server.host}/a/b"), store)
+        with (
+            serving(fake) as server,
+            client(lookup=lambda *_: GOOD) as registry_client,
+            pytest.raises(RegistryError) as caught,
+        ):
+            registry_client.pull(parse_reference(f"oci://{server.host}/a/b"), store)
         assert caught.value.code == "registry-denied"
         assert elsewhere.authorizations == [None]
 
@@ -334,9 +339,12 @@ def test_a_token_server_without_tls_gets_no_credentials(store: Store, tmp_path: 
 
 
 def fail(behaviour: object, store: Store, credentials: Credentials | None = GOOD) -> RegistryError:
-    with serving(behaviour) as server:  # type: ignore[arg-type]
-        with client(lookup=lambda *_: credentials) as registry_client, pytest.raises(RegistryError) as caught:
-            registry_client.pull(parse_reference(f"oci://{server.host}/a/b"), store)
+    with (
+        serving(behaviour) as server,  # type: ignore[arg-type]
+        client(lookup=lambda *_: credentials) as registry_client,
+        pytest.raises(RegistryError) as caught,
+    ):
+        registry_client.pull(parse_reference(f"oci://{server.host}/a/b"), store)
     return caught.value
 
 
@@ -412,9 +420,15 @@ def test_a_token_server_that_refuses(store: Store, status: int, code: str) -> No
 
 @pytest.mark.parametrize(
     "answer",
-    ['{"token":"t","expires_in":-5}', '{"token":"t","expires_in":"x"}', '{"token":"t","expires_in":1e99}', '{"token":"t"}',
-     '{"token":"t","expires_in":true}', '{"access_token":"t","expires_in":99999999999999999999}'],
-)  # fmt: skip
+    [
+        '{"token":"t"}',
+        '{"token":"t","expires_in":-5}',
+        '{"token":"t","expires_in":"x"}',
+        '{"token":"t","expires_in":1e99}',
+        '{"token":"t","expires_in":true}',
+        '{"access_token":"t","expires_in":99999999999999999999}',
+    ],
+)
 def test_a_token_with_an_odd_lifetime_is_used(store: Store, answer: str) -> None:
     def behaviour(exchange: Exchange) -> None:
         if exchange.path.startswith("/token"):
@@ -500,9 +514,12 @@ def test_the_whole_of_a_failed_authentication_shows_nothing(
     with_password: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong = Credentials(USER, "hunter2-hunter2")
-    with caplog.at_level(logging.DEBUG), client(Access(with_password.ca), lambda *_: wrong) as registry_client:
-        with pytest.raises(RegistryError) as caught:
-            registry_client.push_package(reference(with_password.host), content(tmp_path, 10), PACKAGE)
+    with (
+        caplog.at_level(logging.DEBUG),
+        client(Access(with_password.ca), lambda *_: wrong) as registry_client,
+        pytest.raises(RegistryError) as caught,
+    ):
+        registry_client.push_package(reference(with_password.host), content(tmp_path, 10), PACKAGE)
     assert "hunter2" not in everything_shown(caught.value, caplog)
 
 

@@ -103,7 +103,8 @@ def test_entries_are_read(tmp_path: Path, entry: dict[str, Any], expected: Crede
     [
         b"", b"[]", b"{", b'{"auths":{"x":{}},"auths":{}}',
         {"auths": {HOST: "text"}}, {"auths": {HOST: {"auth": 5}}}, {"auths": {HOST: {"auth": "%%%"}}},
-        {"auths": {HOST: {"auth": encoded("nocolon")}}}, {"auths": {HOST: {"auth": base64.b64encode(b"\xff:\xfe").decode()}}},
+        {"auths": {HOST: {"auth": encoded("nocolon")}}},
+        {"auths": {HOST: {"auth": base64.b64encode(b"\xff:\xfe").decode()}}},
         {"auths": {HOST: {"identitytoken": "two words"}}}, {"auths": {HOST: {"registrytoken": "x\r\nHost: y"}}},
         {"auths": {HOST: {"registrytoken": "ü"}}}, {"auths": {HOST: {"password": "x" * (CREDENTIAL_MAX_CHARS + 1)}}},
         b" " * (AUTH_FILE_MAX_BYTES + 1),
@@ -201,7 +202,8 @@ def test_what_is_no_name_of_a_helper_is_never_run(tmp_path: Path, name: Any) -> 
     "script",
     [
         "exit 0", "exit 3", "kill -9 $$", "echo no json", "echo '{}'", 'echo \'{"Username":5,"Secret":"x"}\'',
-        'echo \'{"Username":"x"}\'', "echo 'another error'; exit 1", 'echo \'{"Secret":"a","Secret":"b","Username":"c"}\'',
+        'echo \'{"Username":"x"}\'', "echo 'another error'; exit 1",
+        'echo \'{"Secret":"a","Secret":"b","Username":"c"}\'',
         f"head -c {HELPER_MAX_BYTES + 1} /dev/zero", "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done",
     ],
 )  # fmt: skip

@@ -53,8 +53,10 @@ def test_what_is_missing_is_said_as_it_always_was(slug: str, message: str) -> No
     "slug",
     [
         "user/repo:v1.0.0", "user/repo:1.0", "user/repo:01.0.0", "user/repo:1.0.0-01", "user/repo:latest", "user/repo:",
-        "us-er/repo:1.0.0", "user/re_po:1.0.0", "/repo:1.0.0", "user/:1.0.0", "a/b/user/repo:1.0.0", "h@x/user/repo:1.0.0",
-        "h:0/user/repo:1.0.0", "h:99999/user/repo:1.0.0", "[x]/user/repo:1.0.0", "h?q/user/repo:1.0.0", "../user/repo:1.0.0",
+        "us-er/repo:1.0.0", "user/re_po:1.0.0", "/repo:1.0.0", "user/:1.0.0", "a/b/user/repo:1.0.0",
+        "h@x/user/repo:1.0.0",
+        "h:0/user/repo:1.0.0", "h:99999/user/repo:1.0.0", "[x]/user/repo:1.0.0", "h?q/user/repo:1.0.0",
+        "../user/repo:1.0.0",
         "user/repo:1.0.0\n", "üser/repo:1.0.0", "/user/repo:1.0.0", "a" * 600 + "/repo:1.0.0",
     ],
 )  # fmt: skip
@@ -92,7 +94,8 @@ def test_content_digest_is_read() -> None:
     [
         "", "sha-256", "sha-256=abc", "sha-256=::", f"sha-256={DIGESTS['sha-256']}", "sha-256=:AAAA:", "md5=:AAAA:",
         f"sha-256=:{DIGESTS['sha-256']}:,", f"sha-256=:{DIGESTS['sha-256']}:,sha-256=:{DIGESTS['sha-256']}:",
-        f"sha-256=:{DIGESTS['sha-256'].rstrip('=')}:", f"sha-256=:{DIGESTS['sha-512']}:", "sha-256=:" + "A" * 5000 + ":",
+        f"sha-256=:{DIGESTS['sha-256'].rstrip('=')}:", f"sha-256=:{DIGESTS['sha-512']}:",
+        "sha-256=:" + "A" * 5000 + ":",
         f"sha-512/256=:{DIGESTS['sha-256']}:",
     ],
 )  # fmt: skip
@@ -163,8 +166,10 @@ def test_an_entry_may_have_fields_of_its_own() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"digest": {}}, {"digest": []}, {"digest": {"md5": "AAAA"}}, {"digest": {"sha-256": 5}}, {"digest": {"sha-256": "x"}},
-        {"length": -1}, {"length": 2**63}, {"length": "7"}, {"length": 7.0}, {"length": True}, {"type": 5}, {"type": None},
+        {"digest": {}}, {"digest": []}, {"digest": {"md5": "AAAA"}}, {"digest": {"sha-256": 5}},
+        {"digest": {"sha-256": "x"}},
+        {"length": -1}, {"length": 2**63}, {"length": "7"}, {"length": 7.0}, {"length": True}, {"type": 5},
+        {"type": None},
     ],
 )  # fmt: skip
 def test_a_malformed_entry_is_refused(change: dict[str, Any]) -> None:

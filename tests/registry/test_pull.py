@@ -257,7 +257,11 @@ def test_endless_trailers_end(store: Store) -> None:
 
 def test_a_silent_registry_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("enarx.registry.guard.IDLE_SECONDS", 0.2)
-    assert refusal(lambda e: e.rfile.read(), store) == "registry-unreachable"
+
+    def silent(exchange: Exchange) -> None:
+        exchange.rfile.read()
+
+    assert refusal(silent, store) == "registry-unreachable"
 
 
 def test_a_registry_that_drips_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +305,42 @@ def test_a_pull_that_is_cut_goes_on_where_it_was(store: Store) -> None:
     with serving(fake) as server, client() as registry:
         assert registry.pull(parse_reference(f"oci://{server.host}/a/b"), store).path.read_bytes() == DATA
     assert fake.ranges == [None, "bytes=1000000-", "bytes=2000000-"]
+
+
+def test_what_came_before_a_silence_is_not_fetched_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enarx.registry.guard.IDLE_SECONDS", 0.3)
+    fake = FakeRegistry(DATA)
+
+    def stall(exchange: Exchange) -> None:
+        if len(fake.ranges) > 2:
+            return fake.honest_blob(exchange)
+        start = 300_000 * (len(fake.ranges) - 1)
+        exchange.send_response(206 if start else 200)
+        exchange.send_header("Content-Length", str(len(DATA) - start))
+        exchange.send_header("Content-Range", f"bytes {start}-{len(DATA) - 1}/{len(DATA)}")
+        exchange.end_headers()
+        exchange.wfile.write(DATA[start : start + 300_000])
+        exchange.rfile.read()  # until the client has gone
+        return None
+
+    fake.blob_answer = stall
+    with serving(fake) as server, client() as registry:
+        assert registry.pull(parse_reference(f"oci://{server.host}/a/b"), store).path.read_bytes() == DATA
+    assert fake.ranges == [None, "bytes=300000-", "bytes=600000-"]
+
+
+def test_a_registry_that_sends_a_little_at_a_time_is_given_up(store: Store) -> None:
+    fake = FakeRegistry(DATA)
+
+    def little(exchange: Exchange) -> None:
+        if len(fake.ranges) == 1:
+            return fake.cut_blob(exchange, 1000)
+        start = 1000 + len(fake.ranges) - 2
+        return exchange.answer(206, DATA[start : start + 1], Content_Range=f"bytes {start}-{start}/{len(DATA)}")
+
+    fake.blob_answer = little
+    assert refusal(fake, store) == "registry-unreachable"
+    assert len(fake.ranges) == 6
 
 
 def test_a_pull_that_failed_is_gone_on_with_by_the_next(store: Store) -> None:

@@ -194,6 +194,22 @@ def test_a_registry_that_claims_to_have_what_it_was_not_sent_is_found_out(tmp_pa
     assert refusal(UploadRegistry(before), content(tmp_path, SIZE)).code == "registry-protocol"
 
 
+@pytest.mark.parametrize("taken", [0, 2])
+def test_a_registry_that_takes_next_to_nothing_of_each_part_is_given_up(tmp_path: Path, taken: int) -> None:
+    def before(exchange: Exchange) -> bool:
+        if exchange.command != "PATCH":
+            return False
+        upload = fake.uploads[exchange.path.rpartition("/")[2]]
+        upload += exchange.body()[:taken]
+        exchange.answer(202, Location=exchange.path, Range=f"0-{max(0, len(upload) - 1)}")
+        return True
+
+    waits = Waits()
+    fake = UploadRegistry(before)
+    assert refusal(fake, content(tmp_path, SIZE), waits).code == "registry-unreachable"
+    assert len(waits.seconds) == 5
+
+
 def test_a_registry_that_never_gets_any_further_is_given_up(tmp_path: Path) -> None:
     def before(exchange: Exchange) -> bool:
         if exchange.command == "PATCH":

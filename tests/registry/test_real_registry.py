@@ -235,13 +235,15 @@ def test_an_image_is_no_package(plain_registry: Running, store: Store) -> None:
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_package_has_one_layer(plain_registry: Running, store: Store, count: int) -> None:
     where = reference(plain_registry.host)
-    with client() as registry, Content(b"{}", "application/vnd.oci.empty.v1+json") as config:
-        with Content(b"layer", PACKAGE) as layer:
-            registry.push(
-                where, Manifest(PACKAGE_TYPE, config.descriptor, (layer.descriptor,) * count), [config, layer]
-            )
-            with pytest.raises(RegistryError) as caught:
-                registry.pull(where, store)
+    with (
+        client() as registry,
+        Content(b"{}", "application/vnd.oci.empty.v1+json") as config,
+        Content(b"layer", PACKAGE) as layer,
+    ):
+        manifest = Manifest(PACKAGE_TYPE, config.descriptor, (layer.descriptor,) * count)
+        registry.push(where, manifest, [config, layer])
+        with pytest.raises(RegistryError) as caught:
+            registry.pull(where, store)
     assert caught.value.code == "registry-artifact"
 
 

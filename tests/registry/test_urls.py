@@ -115,7 +115,8 @@ def test_authority_is_split(text: str, expected: tuple[str, int | None] | None) 
     ("host", "expected"),
     [
         ("localhost", True), ("127.0.0.1", True), ("127.9.8.7", True), ("::1", True), ("localhost.example", False),
-        ("127.0.0.1.example", False), ("0.0.0.0", False), ("10.0.0.1", False), ("::ffff:10.0.0.1", False), ("127.1", False),
+        ("127.0.0.1.example", False), ("0.0.0.0", False), ("10.0.0.1", False), ("::ffff:10.0.0.1", False),
+        ("127.1", False),
     ],
 )  # fmt: skip
 def test_loopback_is_this_machine_alone(host: str, expected: bool) -> None:

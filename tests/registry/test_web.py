@@ -30,9 +30,9 @@ TAG = "/api/v0.1.0/user/repo/_tag/1.0.0"
 @contextmanager
 def over_tls(behaviour: Callable[[Exchange], None], directory: Path) -> Iterator[tuple[Server, Web]]:
     (directory / "ca.pem").write_bytes(authority().pem)
-    with serving(behaviour, directory) as server:
-        with Web(Access(directory / "ca.pem"), patience=Waits().patience()) as web:
-            yield server, web
+    access = Access(directory / "ca.pem")
+    with serving(behaviour, directory) as server, Web(access, patience=Waits().patience()) as web:
+        yield server, web
 
 
 @pytest.fixture
@@ -88,9 +88,12 @@ def test_a_tag_may_be_of_a_module_alone(store: Store, tmp_path: Path) -> None:
 
 def test_a_drawbridge_whose_ca_was_not_named_is_refused(bridge: Drawbridge, store: Store, tmp_path: Path) -> None:
     (tmp_path / "other.pem").write_bytes(make_authority("another").pem)
-    with serving(bridge, tmp_path) as server, Web(Access(tmp_path / "other.pem")) as web:
-        with pytest.raises(RegistryError) as caught:
-            web.fetch(f"{server.host}/{SLUG}", store)
+    with (
+        serving(bridge, tmp_path) as server,
+        Web(Access(tmp_path / "other.pem")) as web,
+        pytest.raises(RegistryError) as caught,
+    ):
+        web.fetch(f"{server.host}/{SLUG}", store)
     assert caught.value.code == "registry-certificate"
     assert server.seen == []
 
@@ -348,7 +351,8 @@ def test_redirects_are_followed_but_not_away_from_tls(store: Store, tmp_path: Pa
 @pytest.mark.parametrize(
     ("location", "code"),
     [
-        ("ftp://x/y", "scheme"), ("file:///x", "scheme"), ("oci://x/y", "scheme"), ("https://x/#sha256=00", "reference"),
+        ("ftp://x/y", "scheme"), ("file:///x", "scheme"), ("oci://x/y", "scheme"),
+        ("https://x/#sha256=00", "reference"),
         ("https://x/#", "reference"), ("https://u:p@x/", "reference"), ("https:///x", "reference"), ("x", "slug"),
         ("http://registry.example/x", "registry-insecure"),
     ],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add ``package push|pull``."""
-    parser = subparsers.add_parser("package", help="push and pull packages")
+    parser = subparsers.add_parser("package", help="push packages to registries, and pull them")
     modes = parser.add_subparsers(dest="mode", required=True, metavar="MODE")
     add_parsers(modes)
 

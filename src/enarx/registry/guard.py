@@ -22,10 +22,12 @@ GRACE_SECONDS: Final = 60.0
 SLOWEST_BYTES_PER_SECOND: Final = 1024
 """A body must come this fast on average, when GRACE_SECONDS are over."""
 RECEIVE_BYTES: Final = 64 << 10
+SEND_BYTES: Final = 64 << 10
+"""What must be sent within IDLE_SECONDS."""
 
 
 class GuardedSocket:
-    """What http.client uses of a socket. It may be connected with TLS or not; raises OSError as a socket does."""
+    """What http.client uses of a socket. It may be connected with TLS or not."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
@@ -34,6 +36,8 @@ class GuardedSocket:
         self._deadline = 0.0
         self._body_since: float | None = None
         self._received = 0
+        self.failure: OSError | None = None
+        """Why nothing more is received: what was until then is handed out first, as if it had ended there."""
 
     def expect_head(self, seconds: float) -> None:
         """From here on the head of an answer is received, which must be there in time."""
@@ -48,7 +52,15 @@ class GuardedSocket:
         self._received = 0
 
     def receive(self, buffer: memoryview) -> int:
-        """As ``recv_into``; TimeoutError, or ConnectionAbortedError past what was expected."""
+        """As ``recv_into``, but 0 after a failure."""
+        if self.failure is None:
+            try:
+                return self._receive(buffer)
+            except OSError as error:
+                self.failure = error
+        return 0
+
+    def _receive(self, buffer: memoryview) -> int:
         if self._budget <= 0:
             raise ConnectionAbortedError("the answer is longer than it may be")
         now = time.monotonic()
@@ -68,8 +80,11 @@ class GuardedSocket:
         return count
 
     def sendall(self, data: bytes | memoryview) -> None:
+        """As of a socket, with a time limit for each piece; raises OSError."""
         self._socket.settimeout(IDLE_SECONDS)
-        self._socket.sendall(data)
+        view = memoryview(data)
+        for start in range(0, len(view), SEND_BYTES):
+            self._socket.sendall(view[start : start + SEND_BYTES])
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """A file to read from; ``mode`` is ``rb``."""

@@ -88,6 +88,8 @@ class _Fetch:
             else:
                 raise self._repository.endpoint.refused(response, self._what, missing="registry-blob-missing")
             self._copy(response, end, attempts)
+        if self._download.missing:
+            raise TransientError(f"the registry sent no more than {end - offset} bytes")
 
     def _end_of_range(self, response: Response, offset: int) -> int:
         found = _CONTENT_RANGE.fullmatch((response.header("Content-Range") or "").strip())

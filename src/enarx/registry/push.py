@@ -175,6 +175,8 @@ class _Push:
             if not start <= upload.offset <= end:
                 raise self._lied(f"has {upload.offset} bytes of the {end} that were sent")
             attempts.progress(upload.offset)
+            if upload.offset < end:
+                attempts.failed(TransientError(f"the registry took {upload.offset - start} of {end - start} bytes"))
         url = upload.url.with_query(("digest", self._content.digest))
         with self._request("PUT", url, upload.offset, self._content.size) as response:
             return response.status in (201, 204) or self._lost(response, attempts)

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Final
 
 from enarx import __version__
@@ -66,8 +67,12 @@ class Response:
     def __enter__(self) -> Response:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:  # above all after an interrupt: nothing more is waited for
+            self._raw.close()
+            self._connection.abort()
 
     def header(self, name: str) -> str | None:
         """The first header of that name."""
@@ -104,12 +109,15 @@ class Response:
         self._connection.guarded.expect_body(size)
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill ``buffer`` as far as the body goes; 0 at its end, however it ended. Raises TransientError."""
+        """Fill ``buffer`` as far as the body goes; 0 where it ends, also too early. Raises TransientError."""
         try:
-            return self._raw.readinto(buffer)
+            count = self._raw.readinto(buffer)
         except _HTTP_FAILURES as error:
-            self._connection.abort()
-            raise TransientError(_reason(error)) from error
+            raise self._connection.failed(error) from error
+        failure = self._connection.guarded.failure
+        if count == 0 and failure is not None:
+            raise self._connection.failed(failure) from failure
+        return count
 
     def read(self, limit: int, what: str) -> bytes:
         """The whole body; RegistryError ``registry-too-large`` past ``limit`` bytes, TransientError if it is cut."""
@@ -199,8 +207,7 @@ class _Connection:
             self.guarded.expect_head(ANSWER_SECONDS if whole else EARLY_ANSWER_SECONDS)
             return Response(request.url, self._http.getresponse(), self)
         except _HTTP_FAILURES as error:
-            self.abort()
-            raise TransientError(_reason(error)) from error
+            raise self.failed(error) from error
         except BaseException:  # an interrupt, or a body that cannot be read: the connection is in the middle of it
             self.abort()
             raise
@@ -220,6 +227,11 @@ class _Connection:
             except OSError:  # a server that refuses may say so and hang up: its answer says more than this
                 return False
         return True
+
+    def failed(self, error: Exception) -> TransientError:
+        """Close the connection; the error that says why, which is what happened on it, if anything did."""
+        self.abort()
+        return TransientError(_reason(self.guarded.failure or error))
 
     def give_back(self) -> None:
         self._owner.keep(self)
