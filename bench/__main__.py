@@ -26,6 +26,8 @@ BENCHES: Final = {
     "attested": "bench.attested",
     "steward": "bench.steward",
     "steward-kill": "bench.steward_kill",
+    "deploy": "bench.deploy",
+    "registry": "bench.registry",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

@@ -181,3 +181,24 @@ def slow_to_compile(functions: int = 4000, statements: int = 300) -> bytes:
     declarations = _section(3, _leb(functions) + b"\x00" * functions)
     exports = _section(7, b"\x01\x06_start\x00\x00")
     return b"\0asm\x01\0\0\0" + types + declarations + exports + _section(10, _leb(functions) + body * functions)
+
+
+def large_module(functions: int = 4000, statements: int = 300) -> bytes:
+    """The same with a ``_start`` that prints "ready" and a newline: with these defaults 17 MB of code."""
+    statement = b"\x20\x00\x20\x01\x6c\x21\x01\x20\x01\x20\x00\x6a\x21\x00"
+    filler = b"\x01\x02\x7f" + statement * statements + b"\x0b"
+    body = _leb(len(filler)) + filler
+    start = b"\x00\x41\x01\x41\x00\x41\x01\x41\x20\x10\x00\x1a\x0b"  # drop(fd_write(1, 0, 1, 32))
+    library, name = b"wasi_snapshot_preview1", b"fd_write"
+    imported = _leb(len(library)) + library + _leb(len(name)) + name + b"\x00\x01"
+    memory = b"\x10\0\0\0\x06\0\0\0" + bytes(8) + b"ready\n"  # one buffer, and what is in it
+    return b"".join([
+        b"\0asm\x01\0\0\0",
+        _section(1, b"\x02\x60\x00\x00\x60\x04\x7f\x7f\x7f\x7f\x01\x7f"),
+        _section(2, b"\x01" + imported),
+        _section(3, _leb(functions + 1) + b"\x00" * (functions + 1)),
+        _section(5, b"\x01\x00\x01"),
+        _section(7, b"\x02\x06_start\x00\x01\x06memory\x02\x00"),
+        _section(10, _leb(functions + 1) + _leb(len(start)) + start + body * functions),
+        _section(11, b"\x01\x00\x41\x00\x0b" + _leb(len(memory)) + memory),
+    ])  # fmt: skip

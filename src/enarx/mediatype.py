@@ -25,4 +25,5 @@ def media_type_of(head: bytes) -> str | None:
         return WASM
     if envelope.is_encrypted(head):
         return ENCRYPTED
-    return PACKAGE if archive.has_magic(head) and head.startswith(_FIRST) else None
+    is_archive = len(head) >= HEAD_BYTES and archive.has_magic(head) and head.startswith(_FIRST)
+    return PACKAGE if is_archive else None

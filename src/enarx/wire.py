@@ -37,6 +37,9 @@ MAX_PENDING_FDS: Final = 64
 MAX_OBJECTS: Final = 64
 """Objects (config, module, layers, CA files) that one launch may announce."""
 
+STARTED: Final = "workload starts"
+"""The step of STATUS.timings by which a Keep says that all is ready: the workload's first instruction follows."""
+
 
 class Type(IntEnum):
     """Frame types. The comment names the sender."""

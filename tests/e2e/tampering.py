@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 from unittest import mock
 
-from enarx.host.outbox import Bytes, Outbox
+from enarx.host.filebytes import Data, parts_of
+from enarx.host.outbox import Outbox
 from enarx.wire import Type, encode
 from tests.workloads import ADDRESS, SECONDS
 
@@ -29,11 +30,14 @@ class TamperingOutbox(Outbox):
     act: Act
     frame: int
 
-    def put(self, frame: bytes, fd: int = -1, blobs: Sequence[Bytes] = ()) -> None:
+    def put(self, frame: bytes, fd: int = -1, blobs: Sequence[Data] = ()) -> None:
         if not blobs:
             super().put(frame, fd)
             return
-        frames = [frame, *(encode(Type.BLOB, 0, bytes(blob)) for blob in blobs)]  # small ones, a frame each
+        frames = [
+            frame,
+            *(encode(Type.BLOB, 0, part) for blob in blobs for part in parts_of(blob)),
+        ]  # small ones, a frame each
         tampered = frames.pop(self.frame)
         if self.act == "duplicate":
             frames[self.frame : self.frame] = [tampered, tampered]

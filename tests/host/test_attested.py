@@ -11,6 +11,7 @@ import pytest
 
 from enarx.errors import MalformedError, UsageError
 from enarx.host.attested import SimulatedLaunch, manifest_of, parse_allow, with_manifest
+from enarx.host.filebytes import parts_of
 from enarx.host.launch import Package
 from enarx.host.process import private_bytecode
 from enarx.manifest import Allow, ManifestFile, StewardPin, digest_of
@@ -37,7 +38,7 @@ def test_manifest_names_everything_that_is_handed_over_in_its_order() -> None:
     assert (manifest.steward, manifest.allow) == (PIN, Allow((443,), ()))
     handed = with_manifest(package, manifest)
     kind, name, data = handed.objects[0]
-    assert (kind, name, parse_manifest(bytes(data))) == ("manifest", "", manifest)
+    assert (kind, name, parse_manifest(b"".join(parts_of(data)))) == ("manifest", "", manifest)
     assert handed.objects[1:] == objects
 
 

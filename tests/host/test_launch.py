@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from enarx.errors import EnarxError, HostError, LinkError, UsageError
 from enarx.host import launch
 from enarx.host.cache import MAX_ENTRY_BYTES, DiskCache
-from enarx.host.launch import MAX_CONNECTING, MAX_LISTENERS, MAX_TIMINGS, Ending, Host, Package
-from enarx.wire import HEADER, MAX_PAYLOAD, SCHEMAS, VERSION, Type, encode, encode_fields
+from enarx.host.filebytes import FileBytes
+from enarx.host.launch import MAX_CONNECTING, MAX_LISTENERS, MAX_TIMINGS, Ending, Host, Package, Watcher
+from enarx.wire import HEADER, MAX_PAYLOAD, SCHEMAS, STARTED, VERSION, Type, encode, encode_fields
 from tests.descriptors import nothing_left_open
 
 Script = Callable[[socket.socket], None]
@@ -110,6 +111,69 @@ def test_status_is_part_of_the_ending() -> None:
     ending = run(sends(first, second, leave()))
     assert ending.sandbox == {"a": "applied", "b": "not"}
     assert ending.timings == [("one", 1.0), ("two", 2.5), ("three", 3.0)]
+
+
+class Recorder(Watcher):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def proves(self, source: str) -> None:
+        self.told.append(source)
+
+    def listening(self, endpoints: Sequence[str]) -> None:
+        self.told.append(len(endpoints))
+
+    def running(self) -> None:
+        self.told.append("running")
+
+
+def test_a_watcher_is_told_how_the_launch_goes() -> None:
+    listen = encode_fields(Type.LISTEN, 1, addr="127.0.0.1", port=0)
+    before = encode_fields(Type.STATUS, sandbox={}, timings=[["compiled", 1]], evidence="simulated")
+    started = encode_fields(Type.STATUS, sandbox={}, timings=[["x", 1], [STARTED, 2]], evidence="simulated")
+    script = sends(listen, listen, before, started * 2, encode_fields(Type.CLOSE, 1) * 2, leave())
+    watcher = Recorder()
+    with nothing_left_open(ENOUGH):
+        Host(ScriptedKeep(script), None, lambda line: None, watcher=watcher).run(Package(OBJECTS))
+    assert watcher.told == [1, "simulated", "running", 0]
+
+
+def test_a_keep_that_ends_before_the_workload_starts_was_not_running() -> None:
+    watcher = Recorder()
+    script = sends(encode_fields(Type.STATUS, sandbox={}, timings=[["x", 1]], evidence=""), leave(1, "code", "message"))
+    with nothing_left_open(ENOUGH):
+        Host(ScriptedKeep(script), None, lambda line: None, watcher=watcher).run(Package(OBJECTS))
+    assert watcher.told == []
+
+
+def test_standard_streams_may_be_others_than_ours(tmp_path: Path) -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(encode_fields(Type.STDIO, 5, name="stdout"))
+        _, fds, _, _ = socket.recv_fds(sock, 1 << 20, 4)
+        while not fds:
+            _, fds, _, _ = socket.recv_fds(sock, 1 << 20, 4)
+        os.write(fds[0], b"written")
+        os.close(fds[0])
+        sock.sendall(leave())
+        drain(sock)
+
+    def stdio(name: str) -> int:
+        return os.open(tmp_path / name, os.O_WRONLY | os.O_CREAT)
+
+    with nothing_left_open(ENOUGH):
+        Host(ScriptedKeep(script), None, lambda line: None, stdio=stdio).run(Package(OBJECTS))
+    assert (tmp_path / "stdout").read_bytes() == b"written"
+
+
+def test_a_package_that_changes_on_its_way_is_what_the_run_fails_with(tmp_path: Path) -> None:
+    (tmp_path / "app").write_bytes(bytes(10 << 20))
+    data = FileBytes(os.open(tmp_path / "app", os.O_RDONLY), "app")
+    os.truncate(tmp_path / "app", 5 << 20)
+    with nothing_left_open(ENOUGH), pytest.raises(HostError) as caught:
+        Host(ScriptedKeep(drain), None, lambda line: None).run(Package([("package", "", data)]))
+    assert caught.value.code == "file-changed"
 
 
 def test_a_flood_of_status_is_bounded() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from enarx.errors import ConfigError, HostError, UsageError
 from enarx.host import load
+from enarx.host.filebytes import parts_of
 from enarx.host.load import archive, load_package, path_of
 from enarx.wire import MAX_OBJECTS
 
@@ -44,7 +45,7 @@ def test_a_package_holds_config_certificates_module_and_directories_in_order(tmp
     assert [(kind, name) for kind, name, _ in package.objects] == [
         ("config", "Enarx.toml"), ("ca", "ca.pem"), ("module", "main.wasm"), ("layer", "/b"),
     ]  # fmt: skip
-    assert [bytes(data) for _, _, data in package.objects[:3]] == [text.encode(), CA, b"\0asm"]
+    assert [b"".join(parts_of(data)) for _, _, data in package.objects[:3]] == [text.encode(), CA, b"\0asm"]
     assert package.env == [("A", "1"), ("B", "x=y")]
 
 
@@ -155,4 +156,4 @@ def test_a_module_may_come_from_a_pipe(tmp_path: Path) -> None:
         package = load_package(module=Path(f"/dev/fd/{read}"), config=None, directories=[], env=[])
     finally:
         os.close(read)
-    assert bytes(package.objects[0][2]) == b"\0asm"
+    assert b"".join(parts_of(package.objects[0][2])) == b"\0asm"

@@ -29,10 +29,16 @@ class _Parser(argparse.ArgumentParser):
 
 COMMANDS: Final = {
     "run": "run a WebAssembly module in a Keep",
+    "deploy": "run a package, or a module, from a registry or a file",
+    "ps": "list the Keeps that `deploy --detach` has left running",
+    "logs": "show what a detached workload wrote",
+    "inspect": "show what is known of a detached Keep",
+    "stop": "stop a detached Keep",
+    "rm": "remove what is left of a detached Keep that has ended",
     "manifest": "print the manifest of a launch, for policies and clients",
     "verify": "verify a Keep that serves: its certificate, the evidence in it, and what it runs",
     "config": "work with Enarx.toml",
-    "package": "build, encrypt, sign and look at packages",
+    "package": "build, encrypt, sign, publish and look at packages",
     "evidence": "look at evidence of a TEE, and verify it",
     "measure": "compute the launch measurement to expect",
     "key": "make and use signing keys",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from enarx.errors import ConfigError, HostError, UsageError
+from enarx.host.filebytes import Data
 from enarx.host.launch import Package
 from enarx.wire import MAX_OBJECTS
 
@@ -29,9 +30,9 @@ def path_of(text: str) -> Path:
 
 def load_package(*, module: Path, config: Path | None, directories: Sequence[str], env: Sequence[str]) -> Package:
     """Read everything. Raises ConfigError, HostError or UsageError."""
-    objects: list[tuple[str, str, bytes | bytearray | memoryview]] = []
+    objects: list[tuple[str, str, Data]] = []
     if config is not None:
-        objects += _config(config)
+        objects += load_config(config)
     objects.append(("module", "main.wasm", _read(module, "failed to open WASM module at", MAX_MODULE_BYTES)))
     objects += [_directory(text) for text in directories]
     if len(objects) >= MAX_OBJECTS:  # a manifest may come, too
@@ -57,8 +58,8 @@ def _read(path: Path, failure: str, limit: int) -> bytes:
     return data
 
 
-def _config(path: Path) -> list[tuple[str, str, bytes]]:
-    """The config, and the CA files that it names, relative to it."""
+def load_config(path: Path) -> list[tuple[str, str, bytes]]:
+    """The config, and the CA files that it names, relative to it. Raises ConfigError or HostError."""
     from enarx.config import MAX_CONFIG_BYTES, MAX_PEM_BYTES, parse
 
     try:

@@ -21,7 +21,7 @@ from enarx.keep.loop import Loop
 from enarx.keep.sandbox import DESCRIPTORS, Sandbox, close_inherited
 from enarx.keep.supervisor import STOPPED, Supervisor, outcome_of
 from enarx.keep.workload import Launch, receive_launch, receive_manifest, receive_objects
-from enarx.wire import Type, encode_fields
+from enarx.wire import STARTED, Type, encode_fields
 
 if TYPE_CHECKING:
     from enarx.keep.attested import Attested
@@ -179,6 +179,7 @@ class Keep:
         world.open()  # last: to compile may take long, and whoever is connected to a workload expects it to run
         self._timings.mark("streams open")
         launch.forget_bytes()
+        self._timings.mark(STARTED)
         self._status()
         return self._supervisor.run(runtime, module)
 
