@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from enarx import archive
 from tests.cli.command import error_code
 from tests.registry.common import content
 from tests.registry.running import PASSWORD, USER, Running, htpasswd, registry
 
 ENARX = str(Path(sys.executable).parent / "enarx")
 MODULE = b"\0asm\1\0\0\0"
-HEAD = bytes(257) + b"ustar\x0000"
+HEAD = archive.header("main.wasm", 0)
 
 
 @dataclass(frozen=True, slots=True)

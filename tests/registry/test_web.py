@@ -13,6 +13,7 @@ from enarx.mediatype import ENCRYPTED, PACKAGE, WASM
 from enarx.registry import Access, Store
 from enarx.registry.digest import digest_of
 from enarx.registry.web import Web, Workload, parse_location
+from tests.archives import pack
 from tests.registry import drawbridges
 from tests.registry.certificates import authority, make_authority
 from tests.registry.common import Waits
@@ -21,7 +22,7 @@ from tests.registry.serving import Exchange, Server, serving
 
 MODULE = b"\0asm\1\0\0\0" + bytes(50_000)
 CONFIG = b'args = ["a"]\n'
-TAR = bytes(257) + b"ustar\x0000" + bytes(1016)
+TAR = pack([("main.wasm", b"")])
 SEALED = b"ENARXPKG" + bytes(100)
 SLUG = "user/repo:1.0.0"
 TAG = "/api/v0.1.0/user/repo/_tag/1.0.0"
