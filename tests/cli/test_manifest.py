@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from enarx import archive, envelope
 from enarx.cli.main import main
-from enarx.manifest import Allow, StewardPin, digest_of, parse
+from enarx.manifest import Allow, StewardPin, Workload, digest_of, parse
 from tests import programs
+from tests.archives import pack
+from tests.keep.sealing import seal
 
+PACKAGE = pack([("main.wasm", programs.HELLO)])
 PIN = "sha256:" + 64 * "5"
 STEWARD = ("--steward", "https://steward.example", "--steward-ca", PIN)
 
@@ -45,6 +49,22 @@ def test_its_digest_is_printed_and_it_is_written_as_it_is(
 def test_an_empty_argument_is_the_workloads(module: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["manifest", *STEWARD, module, "", "--out"]) == 0
     assert parse(capfdbinary.readouterr().out).args == ("", "--out")
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [(PACKAGE, archive.MEDIA_TYPE), (seal(PACKAGE), envelope.MEDIA_TYPE)],
+    ids=["plain", "encrypted"],
+)
+def test_it_names_a_package_as_deploy_hands_it_over(
+    content: bytes, media_type: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = tmp_path / "app.package"
+    path.write_bytes(content)
+    assert main(["manifest", str(path), *STEWARD]) == 0
+    found = parse(capfdbinary.readouterr().out)
+    assert (found.workload, found.config) == (Workload(digest_of(content), media_type), None)
+    assert main(["manifest", str(path), *STEWARD, "--env", "A=b"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -254,12 +254,31 @@ def test_inspect_of_an_encrypted_package(here: Path, capsys: pytest.CaptureFixtu
     assert error_code("package", "inspect", "out", "--key-file", "other") == "file-size"
 
 
+def test_inspect_says_whose_signatures_are_beside_a_package(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed(capsys, "build", "app", "-o", "out")
+    assert "\nSignatures\n  none beside it\n" in printed(capsys, "inspect", "out")
+    assert main(["key", "package", "create", "--out", "key.pem"]) == 0
+    printed(capsys, "sign", "out", "--key", "key.pem")
+    text = printed(capsys, "inspect", "out")
+    (claim,) = json.loads(printed(capsys, "inspect", "out", "--json"))["signatures"]
+    assert (claim["kind"], claim["fits"]) == ("dsse", True)
+    assert f"\nSignatures\n  by {claim['key_ids'][0]}; NOT CHECKED\n" in text
+    (here / "other.wasm").write_bytes(HELLO)
+    (here / "other.wasm.sig").write_bytes((here / "out.sig").read_bytes())
+    assert "a signature of ANOTHER package" in printed(capsys, "inspect", "other.wasm")
+    (here / "out.sig").write_text("{}")
+    (here / "out.sigstore.json").write_text('{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}')
+    text = printed(capsys, "inspect", "out")
+    assert "something that is no signature" in text
+    assert "a sigstore bundle; NOT CHECKED" in text
+
+
 def test_json_has_every_value_under_a_stable_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed(capsys, "build", "app", "-o", "out")
     found = json.loads(printed(capsys, "inspect", "out", "--json"))
     assert list(found) == [
-        "format", "digest", "media_type", "size", "encrypted", "key_id", "chunk_bytes", "content_bytes", "contents",
-        "config", "imports", "memory_bytes", "problems",
+        "format", "digest", "media_type", "size", "encrypted", "key_id", "chunk_bytes", "content_bytes", "signatures",
+        "contents", "config", "imports", "memory_bytes", "problems",
     ]  # fmt: skip
     assert found["format"] == "enarx-package/1"
     assert [one["path"] for one in found["contents"]][:2] == ["Enarx.toml", "main.wasm"]
@@ -294,7 +313,10 @@ def test_what_is_no_package_is_a_clear_error(here: Path, mode: str) -> None:
     assert error_code("package", mode, "missing") == "file-unreadable"
     assert error_code("package", mode, "app") == "file-unreadable"
     assert error_code("package", mode, "") == "usage"
-    assert error_code("package", mode, "oci://example.com/app:1") == "package-reference"
+    if mode != "inspect":  # which fetches it
+        assert error_code("package", mode, "oci://example.com/app:1") == "package-reference"
+    assert error_code("package", "inspect", "oci://") == "reference"
+    assert error_code("package", "inspect", "ftp://example.com/app") == "scheme"
 
 
 def test_examples_can_be_packed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from enarx import archive
+from tests.archives import pack
 from tests.cli.command import error_code
 from tests.registry.common import content
 from tests.registry.running import PASSWORD, USER, Running, htpasswd, registry
@@ -141,6 +142,29 @@ def test_where_nothing_can_be_written_nothing_is_fetched(user: User) -> None:
     for target in ("absent/file", "."):
         done = user.enarx("pull", user.reference("team/absent"), "-o", target)
         assert "Code: file-unwritable" in done.stderr
+
+
+def test_signatures_go_with_the_package_and_are_seen_where_it_is(user: User) -> None:
+    file = user.directory / "app.package"
+    file.write_bytes(pack([("main.wasm", MODULE)]))
+    signed = user.directory / "key.pem"
+    made = subprocess.run(
+        [ENARX, "key", "package", "create", "--out", str(signed)], env=user.environment(), check=False
+    )
+    assert made.returncode == 0
+    assert user.enarx("sign", file, "--key", signed).returncode == 0
+    where = user.reference(f"signed/{user.directory.name}".lower())
+    for _ in range(2):  # the second time there is nothing new
+        pushed = user.enarx("push", file, where)
+        assert (pushed.returncode, "1 signature beside it" in pushed.stderr) == (0, True), pushed.stderr
+    pinned = pushed.stdout.strip()
+    found = json.loads(user.enarx("inspect", where, "--json").stdout)
+    assert [(one["kind"], one["fits"]) for one in found["signatures"]] == [("dsse", True)]
+    shown = user.enarx("inspect", pinned, "--require-digest")
+    name, what = shown.stdout.splitlines()[:2]
+    assert name.endswith(pinned.partition("@")[2])
+    assert what.startswith("  a package, not encrypted")
+    assert user.enarx("inspect", where, "--require-digest").returncode == 2
 
 
 def test_a_damaged_download_is_fetched_again(user: User) -> None:

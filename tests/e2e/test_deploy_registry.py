@@ -123,6 +123,34 @@ def test_a_secret_arrives_from_a_registry_to_the_environment(published: Publishe
     assert f"PASSWORD={SECRET}".encode() in done.stdout.split(b"\0")
 
 
+def test_a_package_is_deployed_by_who_signed_it_and_not_unsigned(published: Published, tmp_path: Path) -> None:
+    """Built, sealed, signed, published and deployed with the commands alone; the policy names no digest."""
+    home = published.home
+    (home / "app").mkdir()
+    (home / "app" / "main.wasm").write_bytes(programs.ENVIRON)
+    (home / "app" / "Enarx.toml").write_text(f'{STDIO}[secret_env]\nPASSWORD = "password"\n')
+
+    def ours(*arguments: str) -> str:
+        done = enarx(*arguments, cwd=home)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    ours("package", "build", "app", "-o", "app.package", "--encrypt", "--key-file", "app.key")
+    ours("key", "package", "create", "--out", "signer.pem")
+    ours("key", "package", "public", "signer.pem", "--out", "signer.pub")
+    unsigned = ours("package", "push", "app.package", published.reference("unsigned")).strip()
+    ours("package", "sign", "app.package", "--key", "signer.pem")
+    signed = ours("package", "push", "app.package", published.reference("signed")).strip()
+    policy = f'signed_by = ["""{(home / "signer.pub").read_text()}"""]\n'
+    with tenant(tmp_path, stated=policy, secrets={"app-key": (home / "app.key").read_bytes()}) as owner:
+        refused = enarx("deploy", unsigned, *owner.options(), cwd=owner.home)
+        assert (refused.returncode, code_of(refused.stderr), refused.stdout) == (1, "steward-refused", b"")
+        assert b"sign" in refused.stderr
+        done = enarx("deploy", signed, *owner.options(), cwd=owner.home)
+    assert done.returncode == 0, done.stderr.decode()
+    assert f"PASSWORD={SECRET}".encode() in done.stdout.split(b"\0")
+
+
 def test_an_encrypted_package_without_a_steward_is_not_opened(published: Published, tmp_path: Path) -> None:
     done = enarx("deploy", published.push("shut", SEALED), cwd=tmp_path)
     assert (done.returncode, code_of(done.stderr), done.stdout) == (1, "package-key", b"")

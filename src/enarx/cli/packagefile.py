@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +24,57 @@ def package_of(text: str) -> Path:
     """The file of a package that the user names. UsageError."""
     if "://" in text:
         raise UsageError(
-            f"{text!r} is not a file", code="package-reference", hint="fetch the package first, and name its file"
+            f"{text!r} is not a file", code="package-reference", hint="`enarx package pull` it, and name its file"
         )
     return path_of(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A package: its file, where it is pinned (``name``, for people), and the signature objects beside it."""
+
+    path: Path
+    name: str
+    signatures: tuple[bytes, ...]
+
+
+def find(args: argparse.Namespace) -> Found:
+    """What ``args.package`` names, a file or a reference that is fetched into the local store. Raises EnarxError."""
+    if "://" not in args.package:
+        path = path_of(args.package)
+        return Found(path, args.package, tuple(data for _, data in signatures_beside(path)))
+    import sys
+
+    from enarx.cli.packageregistry import access
+    from enarx.cli.progress import ProgressBar
+    from enarx.registry import DockerCredentials, Registry, Store, parse_reference
+    from enarx.registry.layout import SIGNATURE_MEDIA_TYPES, SIGNATURE_TYPE
+    from enarx.registry.web import Web
+
+    store = Store()
+    with ProgressBar(sys.stderr) as progress:
+        if args.package.partition("://")[0].lower() != "oci":
+            with Web(access(args), progress=progress) as web:
+                got = web.fetch(args.package, store, require_digest=args.require_digest)
+            return Found(got.path, f"{args.package}#{got.digest.replace(':', '=')}", ())
+        reference = parse_reference(args.package)
+        with Registry(access(args), DockerCredentials(), progress=progress) as registry:
+            pulled = registry.pull(reference, store, require_digest=args.require_digest)
+            beside = registry.attached(pulled.reference, SIGNATURE_TYPE, SIGNATURE_MEDIA_TYPES, store)
+    return Found(pulled.path, str(pulled.reference), tuple(one.data for one in beside))
+
+
+def signatures_beside(path: Path) -> list[tuple[str, bytes]]:
+    """The signatures beside the file of a package: media type and bytes. UsageError for one that cannot be read."""
+    from enarx.cli.keyfile import read_input
+    from enarx.registry.layout import DSSE, SIGSTORE_BUNDLE
+    from enarx.tenant.signature.signers import OBJECT_MAX_BYTES
+
+    places = [
+        (DSSE, path.with_name(path.name + ".sig")),
+        (SIGSTORE_BUNDLE, path.with_name(path.name + ".sigstore.json")),
+    ]
+    return [(kind, read_input(str(at), OBJECT_MAX_BYTES, "signature")) for kind, at in places if at.exists()]
 
 
 def read_key(text: str | None) -> bytes | None:

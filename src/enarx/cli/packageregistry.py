@@ -20,7 +20,9 @@ _COPY_BYTES: Final = 1 << 20
 
 def add_parsers(modes: Subparsers) -> None:
     """Add ``push`` and ``pull`` to the modes of ``enarx package``."""
-    push = modes.add_parser("push", help="push a package to an OCI registry; prints what it is pinned by")
+    push = modes.add_parser(
+        "push", help="push a package to an OCI registry, with the signatures beside it; prints what it is pinned by"
+    )
     push.add_argument("file", metavar="FILE", help="what `enarx package build` wrote, or a module with --wasm")
     push.add_argument("reference", metavar="REF", help=REFERENCE_HELP)
     push.add_argument("--wasm", action="store_true", help="FILE is a WebAssembly module, for other wasm tools as well")
@@ -66,13 +68,16 @@ def access(args: argparse.Namespace) -> Access:
 def _push(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from enarx.cli.packagefile import signatures_beside
     from enarx.cli.progress import ProgressBar
     from enarx.mediatype import WASM
-    from enarx.registry import DockerCredentials, Registry, parse_reference
+    from enarx.registry import Attached, DockerCredentials, Registry, parse_reference
+    from enarx.registry.layout import SIGNATURE_TYPE
 
     reference = parse_reference(args.reference)
     path = Path(args.file)
     media_type = _media_type(path, wasm=args.wasm)
+    signatures = [Attached(kind, data) for kind, data in signatures_beside(path)]
     with (
         ProgressBar(sys.stderr) as progress,
         Registry(access(args), DockerCredentials(), progress=progress) as registry,
@@ -81,7 +86,12 @@ def _push(args: argparse.Namespace) -> int:
             pushed = registry.push_wasm(reference, path)
         else:
             pushed = registry.push_package(reference, path, media_type)
-    print(reference.at(pushed.digest))
+        pinned = reference.at(pushed.digest)
+        for one in signatures:
+            registry.attach(pinned, SIGNATURE_TYPE, [one])
+    if signatures:
+        print(f"{len(signatures)} signature{'s' if len(signatures) > 1 else ''} beside it", file=sys.stderr)
+    print(pinned)
     return 0
 
 

@@ -5,26 +5,31 @@ Everything in a package is foreign: text is shown without control characters, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from enarx import archive
 from enarx.config import ConnectFile, ListenFile, NullFile, Protocol, StdioFile
 from enarx.mediatype import WASM
-from enarx.toml_document import show
+from enarx.toml_document import SHOWN_CHARS, show
 
 if TYPE_CHECKING:
     from enarx.config import Config, File, Limits
     from enarx.tenant.package.inspect import Facts
     from enarx.tenant.package.reader import Package
+    from enarx.tenant.signature.claims import Claim
 
 FORMAT: Final = "enarx-package/1"
+NAME_CHARS: Final = 500
+"""How much of a package's name is shown: a pinned reference is no use in part."""
+KEY_ID_CHARS: Final = 80
+"""The same for the name of a key: our own are a digest."""
 SHOWN_FILES: Final = 20
 """Files that are listed for a person; a machine is told all."""
 _NOTHING: Final = "nothing"
 
 
-def fields(package: Package, facts: Facts | None) -> dict[str, object]:
+def fields(package: Package, facts: Facts | None, claims: Sequence[Claim] = ()) -> dict[str, object]:
     """Everything as plain values. ``contents`` and what follows are null when the contents cannot be read."""
     header = package.header
     found: dict[str, object] = {
@@ -36,6 +41,7 @@ def fields(package: Package, facts: Facts | None) -> dict[str, object]:
         "key_id": header.key_id.hex() if header else None,
         "chunk_bytes": header.chunk_bytes if header else None,
         "content_bytes": header.length if header else None,
+        "signatures": [{"kind": one.kind, "key_ids": list(one.keys), "fits": one.fits} for one in claims],
     }
     if facts is None:
         return found | dict.fromkeys(("contents", "config", "imports", "memory_bytes", "problems"))
@@ -80,9 +86,10 @@ def _file_fields(file: File) -> dict[str, object]:
             return found | {"host": file.host, "port": file.port, "ca": list(file.ca)}
 
 
-def text(name: str, package: Package, facts: Facts | None) -> str:
+def text(name: str, package: Package, facts: Facts | None, claims: Sequence[Claim] = ()) -> str:
     """What a person wants to know before they publish, sign or deploy the package."""
-    sections = [(_plain(name), list(_what(package, facts)))]
+    sections = [(_plain(name, NAME_CHARS), list(_what(package, facts)))]
+    sections.append(("Signatures", list(_signatures(claims)) or ["none beside it"]))
     if facts is not None:
         sections.append(("Contents", list(_contents(facts))))
         if facts.config is not None:
@@ -109,6 +116,21 @@ def _what(package: Package, facts: Facts | None) -> Iterator[str]:
         yield "            whether they are what was encrypted is known when they are opened"
     else:
         yield f"contents    {package.header.length} bytes, opened with the key: they are what was encrypted"
+
+
+def _signatures(claims: Sequence[Claim]) -> Iterator[str]:
+    """Who says that it is theirs, which nobody has checked yet."""
+    for one in claims:
+        if one.kind == "sigstore":
+            yield "a sigstore bundle; NOT CHECKED"
+        elif one.kind == "unreadable":
+            yield "something that is no signature"
+        elif not one.fits:
+            yield "a signature of ANOTHER package"
+        else:
+            yield f"by {', '.join(_plain(key, KEY_ID_CHARS) for key in one.keys) or 'nobody'}; NOT CHECKED"
+    if claims:
+        yield "`enarx package verify --key PUB` checks who signed"
 
 
 def _contents(facts: Facts) -> Iterator[str]:
@@ -245,6 +267,6 @@ def _size(count: int) -> str:
     return f"{count} bytes"
 
 
-def _plain(foreign: str) -> str:
+def _plain(foreign: str, limit: int = SHOWN_CHARS) -> str:
     """Foreign text without quotes: short, and without control characters for the terminal."""
-    return show(foreign)[1:-1]
+    return show(foreign, limit)[1:-1]

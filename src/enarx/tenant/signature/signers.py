@@ -76,7 +76,7 @@ class Presented:
         notes: list[str] = []
         for number, data in enumerate(self.objects, 1):
             try:
-                found = self._bundle(data, statement, identities) if _is_bundle(data) else work.envelope(data)
+                found = self._bundle(data, statement, identities) if is_bundle(data) else work.envelope(data)
             except EvidenceError as error:
                 notes.append(f"signature {number}: {error.message}")
             else:
@@ -123,7 +123,8 @@ class _Work:
         return None
 
 
-def _is_bundle(data: bytes) -> bool:
+def is_bundle(data: bytes) -> bool:
+    """Whether a signature object is a sigstore bundle, by what it says; anything else is taken for an envelope."""
     try:
         value = strictjson.loads(data) if len(data) <= OBJECT_MAX_BYTES else None
     except ValueError:
