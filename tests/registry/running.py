@@ -42,12 +42,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def registry(
-    directory: Path, *, tls: bool = False, auth: Mapping[str, object] | None = None, port: int = 0
-) -> Iterator[Running]:
+def registry(directory: Path, *, tls: bool = False, auth: Mapping[str, object] | None = None) -> Iterator[Running]:
     """A registry whose data is below ``directory``, until the block ends. It listens on loopback only."""
     program = require_tool("docker-registry", "docker-registry")
-    http: dict[str, object] = {"addr": f"127.0.0.1:{port}", "secret": "not a secret"}
+    http: dict[str, object] = {"addr": "127.0.0.1:0", "secret": "not a secret"}
     if tls:
         certificate, key = server().write(directory, "registry")
         (directory / "ca.pem").write_bytes(authority().pem)

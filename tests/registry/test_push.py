@@ -351,7 +351,8 @@ def test_a_push_goes_on_when_the_registry_was_killed_and_is_back(store: Store, t
 
         def sleep(_: float) -> None:
             if not revived:
-                revived.append(stack.enter_context(registry(tmp_path / "r", port=int(first.host.split(":")[1]))))
+                revived.append(stack.enter_context(registry(tmp_path / "r")))
+                proxy.target = revived[0].host
 
         proxy = stack.enter_context(proxying(first.host, up=up))
         where = parse_reference(f"oci://{proxy.host}/a/b:v1")

@@ -275,6 +275,19 @@ def test_signatures_are_found_beside_the_package(plain_registry: Running, store:
     assert manifest["subject"] == {"mediaType": pushed.media_type, "digest": pushed.digest, "size": pushed.size}
 
 
+def test_a_signature_that_was_changed_on_the_registrys_disk_is_refused(plain_registry: Running, tmp_path: Path) -> None:
+    where = reference(plain_registry.host)
+    signature = json.dumps({"payload": where.repository}).encode()
+    with client() as registry:
+        pinned = where.at(registry.push_package(where, content(tmp_path, 10), PACKAGE).digest)
+        registry.attach(pinned, SIGNATURE_TYPE, [Attached(DSSE, signature)])
+        path = plain_registry.blob_path(f"sha256:{hashlib.sha256(signature).hexdigest()}")
+        path.write_bytes(signature.replace(b"payload", b"PAYLOAD"))
+        with pytest.raises(RegistryError) as caught:
+            registry.attached(pinned, SIGNATURE_TYPE, SIGNATURE_MEDIA_TYPES)
+    assert caught.value.code == "registry-wrong-digest"
+
+
 def test_a_signature_that_is_listed_but_is_about_something_else_is_left_out(
     plain_registry: Running, tmp_path: Path
 ) -> None:
