@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 1024 * 1024
 """Largest manifest (bytes of its encoding)."""
 MAX_FILES: Final = 61
-"""Files (count): with manifest, config and workload they are the 64 objects that a launch may announce."""
+"""Files (count): with config and workload they are the 63 that a launch may hand over."""
 MAX_ARGS: Final = 4096
 """Arguments, and likewise variables of the environment (count)."""
 MAX_STREAMS: Final = 1024

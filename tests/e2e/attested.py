@@ -64,12 +64,12 @@ class Tenant:
 @contextlib.contextmanager
 def tenant(
     home: Path, *modules: bytes, configured: str | None = None, simulated: bool = True, lifetime: str = "24h",
-    secrets: Mapping[str, bytes] | None = None, stated: str = "",
+    secrets: Mapping[str, bytes] | None = None, signer: Path | None = None,
 ) -> Iterator[Tenant]:  # fmt: skip
     """A Steward that accepts the process Keeps of this installation with these modules, and gives them SECRET.
 
-    ``modules`` may be packages as well. ``secrets`` are further ones, in files of their own. ``stated`` takes the place
-    of the digests of modules: what else the policy says of the workload.
+    ``modules`` may be packages as well. ``secrets`` are further ones, in files of their own. ``signer`` is the key that
+    has to have signed, in the place of ``modules``.
     """
     directory = home / "steward"
     variables = environment(home)
@@ -79,9 +79,9 @@ def tenant(
     assert made.returncode == 0, made.stderr.decode()
     text = f'[simulated]\nroot = "../root.pem"\nmeasurement = ["{measurement}"]\n{CURRENT_TCB}' if simulated else ""
     digests = ", ".join(f'"{digest_of(module)}"' for module in modules)
-    stated = stated or f"digest = [{digests}]\n"
-    stated += f'config = ["{digest_of(configured.encode())}"]\n' if configured else ""
-    text += f'[workload.web]\nargs = "any"\n{stated}'
+    which = f'signed_by = ["{signer}"]' if signer else f"digest = [{digests}]"
+    stated = f'config = ["{digest_of(configured.encode())}"]\n' if configured else ""
+    text += f'[workload.web]\n{which}\nargs = "any"\n{stated}'
     text += f'[[secret]]\nname = "password"\nvalue = "{SECRET}"\nworkloads = ["web"]\nsimulated = true\n'
     for name, value in (secrets or {}).items():
         (directory / name).write_bytes(value)

@@ -100,6 +100,31 @@ def test_client_that_trusts_the_ca_alone_meets_the_workload_and_its_evidence(tmp
         assert parse_evidence(evidence.value).report[0x50:0x90] == binding.report_data(key)
 
 
+def test_every_version_that_the_signer_signed_is_accepted_and_no_other(tmp_path: Path) -> None:
+    def ended(*words: str | Path) -> None:
+        done = enarx(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr.decode()
+
+    for name in ("release", "other"):
+        ended("key", "package", "create", "--type", "p384", "--out", tmp_path / f"{name}.key")
+    ended("key", "package", "public", tmp_path / "release.key", "--out", tmp_path / "release.pub")
+    signature = tmp_path / "app.wasm.sig"
+    with tenant(tmp_path, signer=tmp_path / "release.pub") as ours:
+        for version in (programs.HELLO, programs.HELLO + b"\0\x02\x01x"):
+            path = module(tmp_path, version)
+            signature.unlink(missing_ok=True)
+            ended("package", "sign", path, "--key", tmp_path / "release.key")
+            done = ours.run(path)
+            assert (done.returncode, done.stdout) == (0, b"ready\n"), done.stderr.decode()
+        kept = signature.read_bytes()
+        signature.unlink()
+        refused(ours.run(path), "steward-refused", "workload")
+        ended("package", "sign", path, "--key", tmp_path / "other.key")
+        refused(ours.run(path), "steward-refused", "workload")
+        signature.write_bytes(kept)  # of the second version
+        refused(ours.run(module(tmp_path, programs.HELLO)), "steward-refused", "workload")
+
+
 def test_without_a_steward_there_is_no_evidence(tmp_path: Path) -> None:
     done = enarx("run", module(tmp_path, programs.HELLO), "--verbose", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, b"ready\n")

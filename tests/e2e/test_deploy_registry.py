@@ -141,8 +141,7 @@ def test_a_package_is_deployed_by_who_signed_it_and_not_unsigned(published: Publ
     unsigned = ours("package", "push", "app.package", published.reference("unsigned")).strip()
     ours("package", "sign", "app.package", "--key", "signer.pem")
     signed = ours("package", "push", "app.package", published.reference("signed")).strip()
-    policy = f'signed_by = ["""{(home / "signer.pub").read_text()}"""]\n'
-    with tenant(tmp_path, stated=policy, secrets={"app-key": (home / "app.key").read_bytes()}) as owner:
+    with tenant(tmp_path, signer=home / "signer.pub", secrets={"app-key": (home / "app.key").read_bytes()}) as owner:
         refused = enarx("deploy", unsigned, *owner.options(), cwd=owner.home)
         assert (refused.returncode, code_of(refused.stderr), refused.stdout) == (1, "steward-refused", b"")
         assert b"sign" in refused.stderr

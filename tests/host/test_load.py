@@ -13,7 +13,6 @@ from enarx.errors import ConfigError, HostError, UsageError
 from enarx.host import load
 from enarx.host.filebytes import parts_of
 from enarx.host.load import archive, load_package, path_of
-from enarx.wire import MAX_OBJECTS
 
 CA = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
@@ -81,9 +80,9 @@ def test_a_name_that_is_not_utf_8_is_told_with_its_path(place: str, site: Path) 
 
 def test_more_files_than_a_launch_can_announce_are_refused(tmp_path: Path, site: Path) -> None:
     (tmp_path / "app.wasm").write_bytes(b"\0asm")
-    fit = [f"{site}::/{number}" for number in range(MAX_OBJECTS - 2)]  # the module is one, and a manifest may be
+    fit = [f"{site}::/{number}" for number in range(load.MAX_FILES - 1)]  # the module is one
     assert load_package(module=tmp_path / "app.wasm", config=None, directories=fit, env=[])
-    with pytest.raises(UsageError, match=f"has {MAX_OBJECTS} files .* more than {MAX_OBJECTS - 1}"):
+    with pytest.raises(UsageError, match=f"has {load.MAX_FILES + 1} files .* more than {load.MAX_FILES}"):
         load_package(module=tmp_path / "app.wasm", config=None, directories=[*fit, f"{site}::/x"], env=[])
 
 

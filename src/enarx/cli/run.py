@@ -89,7 +89,17 @@ def separate(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the workload and return its exit status."""
-    return conclude(launch(args, lambda: load(args)))
+    return conclude(launch(args, lambda: _with_signatures(load(args), args)))
+
+
+def _with_signatures(package: Package, args: argparse.Namespace) -> Package:
+    """``package`` with the signatures beside its module, which a Steward may ask for."""
+    if args.steward is not None:
+        from enarx.host.fetch import signatures_beside
+        from enarx.host.load import path_of
+
+        package.objects = [*package.objects, *signatures_beside(path_of(args.module))]
+    return package
 
 
 def load(args: argparse.Namespace) -> Package:

@@ -56,7 +56,7 @@ class RunningKeep(Protocol):
 class Package:
     """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers.
 
-    Or instead of config, CA files, module and layers one ``package``, and signatures of it.
+    Or instead of config, CA files, module and layers one ``package``. Signatures of either come last.
     """
 
     objects: Sequence[tuple[str, str, Data]]

@@ -10,13 +10,14 @@ from typing import IO, TYPE_CHECKING, Final
 from enarx.errors import ConfigError, HostError, UsageError
 from enarx.host.filebytes import Data
 from enarx.host.launch import Package
-from enarx.wire import MAX_OBJECTS
 
 if TYPE_CHECKING:
     import tarfile
 
 MAX_MODULE_BYTES: Final = 1 << 30
 """Largest module that is read at all; the workload's own limit is checked in the Keep."""
+MAX_FILES: Final = 63
+"""Config, module, CA files and directories that are handed over (count); a manifest and signatures come beside."""
 MAX_DIRECTORY_BYTES: Final = 4 << 30
 """Largest directory that ``--dir`` copies, in bytes of its archive."""
 
@@ -35,10 +36,10 @@ def load_package(*, module: Path, config: Path | None, directories: Sequence[str
         objects += load_config(config)
     objects.append(("module", "main.wasm", _read(module, "failed to open WASM module at", MAX_MODULE_BYTES)))
     objects += [_directory(text) for text in directories]
-    if len(objects) >= MAX_OBJECTS:  # a manifest may come, too
+    if len(objects) > MAX_FILES:
         raise UsageError(
             f"the workload has {len(objects)} files to be handed over, with those of `ca` and the directories of "
-            f"--dir, which is more than {MAX_OBJECTS - 1}",
+            f"--dir, which is more than {MAX_FILES}",
             hint="write certificates into Enarx.toml itself, and give directories as parts of one",
         )
     return Package(objects, env=[_variable(text) for text in env])

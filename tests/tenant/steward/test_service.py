@@ -124,7 +124,8 @@ def test_the_published_interface_has_statuses_and_empty_bodies(steward: Running)
         answer = steward.compatible(body, kind)
         assert (answer.status, answer.body) == (status, b""), kind
     assert steward.ask("POST", "/", csr).status == 400
-    assert steward.ask("GET", "/") == steward.ask("GET", "/")._replace(body=b"")
+    answer = steward.ask("GET", "/")
+    assert (answer.status, answer.body) == (200, b"")
     assert steward.ask("PUT", "/").status == 405
     assert steward.ask("GET", "/other").status == 404
 
