@@ -206,7 +206,7 @@ PARENT = """
 import os, sys, time, signal
 from enarx.errors import ConfigError
 from enarx.tenant.steward.supervise import supervise
-def work(ready):
+def work(worker, ready):
     kind = sys.argv[1]
     if kind == "error":
         raise ConfigError("no good", code="x", hint="y")
@@ -221,7 +221,7 @@ def work(ready):
     while not stopped:
         time.sleep(0.01)
     os.write(1, b"bye\\n")
-sys.exit(supervise(work, 2, lambda: print("ready", flush=True)))
+sys.exit(supervise(work, 2, lambda: print("ready", flush=True), lambda worker: os.write(1, b"ended %d\\n" % worker)))
 """
 
 
@@ -248,6 +248,18 @@ def test_signals_are_passed_on_and_a_killed_parent_leaves_no_worker() -> None:
     parent.kill()
     parent.communicate(timeout=SECONDS)
     wait_for(lambda: not any(map(alive, pids)), "a worker outlived its parent")
+
+
+def test_a_worker_that_was_killed_is_told_and_replaced() -> None:
+    parent = supervised("work")
+    assert parent.stdout is not None
+    lines = [parent.stdout.readline().strip() for _ in range(3)]
+    os.kill(next(int(line) for line in lines if line.isdigit()), signal.SIGKILL)
+    assert parent.stdout.readline().strip() in ("ended 0", "ended 1")
+    assert parent.stdout.readline().strip().isdigit()
+    parent.terminate()
+    out, _ = parent.communicate(timeout=SECONDS)
+    assert out.count("bye") == 2
 
 
 def test_sigterm_stops_workers_in_peace() -> None:

@@ -9,6 +9,8 @@ ADDRESSES_MAX: Final = 10_000
 """Addresses whose rate is remembered (count); the one not seen for longest is forgotten first."""
 HEAD_MAX_BYTES: Final = 16 * 1024
 """Largest request line and headers together (bytes)."""
+HANDSHAKE_SECONDS: Final = 10.0
+"""How long a client may take to shake hands (seconds)."""
 HEAD_SECONDS: Final = 10.0
 """How long a client may take to send the head of a request, the first after connecting included (seconds)."""
 BODY_SECONDS: Final = 10.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -13,6 +14,8 @@ from enarx.tenant.steward.limits import FAREWELL_SECONDS, HEAD_MAX_BYTES, HEAD_S
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's own bounds neither the size of a head nor the time that it takes, and waits for a goodbye."""
 
+    is_made = False
+    on_lost: Callable[[], None] | None = None
     _timer: asyncio.TimerHandle | None = None
     _farewell: asyncio.TimerHandle | None = None
     _stopping = False
@@ -21,6 +24,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         super().connection_made(transport)
+        self.is_made = True
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -28,6 +32,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._farewell is not None:
             self._farewell.cancel()
         super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
