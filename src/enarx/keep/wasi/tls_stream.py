@@ -169,6 +169,9 @@ class TlsStream(Stream):
             socket.socket.shutdown(self._tls, socket.SHUT_RD)
 
     def poll_read(self) -> Readiness:
+        if not (self._peeked or self._unsent or self._write_ended or self._read_ended or self._read_error is not None):
+            pending = self._tls.pending()  # what is left to look at on nearly every call
+            return Readiness(True, pending) if pending else self._unread
         waiting = len(self._peeked) + (0 if self._read_ended else self._tls.pending())
         if waiting or self._read_ended or self._read_error is not None:
             return Readiness(True, waiting, hangup=not waiting)
