@@ -216,6 +216,29 @@ def test_a_descriptor_without_the_right_is_an_event(make_guest: MakeGuest, pair:
     assert guest.poll(on_read(4)) == [Event(0, Errno.NOTCAPABLE, READ, 0, 0)]
 
 
+def test_the_same_question_is_answered_anew_when_its_descriptors_have_changed(
+    make_guest: MakeGuest, pair: tuple[Stream, socket.socket]
+) -> None:
+    """Subscriptions that repeat are read once: not after a number means something else, or permits less."""
+    ours, peer = socket.socketpair()
+    with peer:
+        guest = make_guest(pair[0], Stream(ours))
+        asked = on_read(4, 1), on_read(5, 2)
+        for _ in range(2):
+            peer.sendall(b"x")
+            assert guest.poll(*asked) == [Event(2, 0, READ, 1, 0)]
+            guest.read(5, 1)
+        peer.sendall(b"xy")
+        guest.do("fd_renumber", 5, 4)
+        assert guest.poll(*asked) == [Event(2, Errno.BADF, READ, 0, 0), Event(1, 0, READ, 2, 0)]
+        guest.context.table.add(Null())
+        assert {event.userdata: event.nbytes for event in guest.poll(*asked)} == {1: 2, 2: 0}
+        guest.do("fd_fdstat_set_rights", 5, 0, 0)
+        assert guest.poll(*asked)[0] == Event(2, Errno.NOTCAPABLE, READ, 0, 0)
+        guest.do("fd_close", 4)
+        assert guest.poll(*asked)[0] == Event(1, Errno.BADF, READ, 0, 0)
+
+
 def test_the_number_of_subscriptions_has_bounds(guest: Guest) -> None:
     for count in (0, MAX_SUBSCRIPTIONS + 1, 0xFFFFFFFF):
         with fails(Errno.INVAL):
