@@ -109,14 +109,16 @@ class TlsStream(Stream):
             self._flushed()
         if peek:
             return self._peek(views)
-        total = count = 0
+        total = count = sure = 0
         for view in views:
-            filled = 0
-            while filled < len(view):
-                if total and not wait_all and not self._another_record(count):
-                    return total
+            filled, size = 0, len(view)
+            while filled < size:
+                if total and not wait_all:
+                    sure = sure - 1 if sure > 1 else self._sure_reads(count)
+                    if not sure:
+                        return total
                 try:
-                    count = self._read(view[filled:])
+                    count = self._read(view[filled:] if filled else view)
                 except WasiError:
                     if not total:
                         raise
@@ -127,11 +129,11 @@ class TlsStream(Stream):
                     return total
         return total
 
-    def _another_record(self, previous: int) -> bool:
-        """Whether a read behind one of ``previous`` bytes cannot block: large messages come in full records."""
+    def _sure_reads(self, previous: int) -> int:
+        """How many reads behind one of ``previous`` bytes cannot block: large messages come in full records."""
         if self._peeked or self._tls.pending():
-            return True
-        return previous == RECORD and self.waiting() >= CIPHERTEXT
+            return 1
+        return self.waiting() // CIPHERTEXT if previous == RECORD else 0
 
     def _peek(self, views: list[memoryview]) -> int:
         if views and not self._peeked:
