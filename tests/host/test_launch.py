@@ -406,8 +406,9 @@ def test_connections_that_are_being_made_are_limited() -> None:
             sock.sendall(leave())
             drain(sock)
 
+        others = set(threading.enumerate())
         Host(ScriptedKeep(script), None, lambda line: None).run(Package(OBJECTS))
-        threads = [thread for thread in threading.enumerate() if thread.name.startswith("Thread-")]
+        threads = set(threading.enumerate()) - others
         server.close()  # refuses those that still try
         for thread in threads:
             thread.join(ENOUGH)
