@@ -22,6 +22,7 @@ from typing import Final
 from bench.figure import Better, Figure
 from bench.measure import quartiles, take_turns
 from bench.workspace import BenchError
+from enarx import archive
 from tests.registry.running import registry
 
 ROUNDS: Final = 7
@@ -29,7 +30,7 @@ SIZE: Final = 200_000_000
 LARGE: Final = 1 << 30
 RATIO_BAR: Final = 1.0
 MEMORY_BAR_MB: Final = 150.0
-HEAD: Final = bytes(257) + b"ustar\x0000"
+HEAD: Final = archive.header(archive.MODULE, 0)
 """What a package begins with, as far as a registry client looks."""
 SECONDS: Final = 600
 
