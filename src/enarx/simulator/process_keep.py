@@ -50,6 +50,7 @@ OURS: Final = (
     "evidence/binding.py",
     "keep",
     "manifest.py",
+    "mux",
     "toml_document.py",
     "wire.py",
 )
