@@ -363,7 +363,7 @@ class Machine(Port):
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(mux, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(mux, "HELLO_SECONDS", 2.0)
+    monkeypatch.setattr(mux, "HELLO_PAUSES", 200)
     machine = Machine()
     yield machine
     machine.close_all()
@@ -419,7 +419,7 @@ def test_streams_outlive_the_connection_to_the_port(machine: Machine) -> None:
 def test_a_keep_that_missed_the_new_connection_is_given_another(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mux, "HELLO_SECONDS", 0.05)
+    monkeypatch.setattr(mux, "HELLO_PAUSES", 5)
 
     def script(link: socket.socket) -> None:
         machine.missed = 2

@@ -260,8 +260,8 @@ def test_a_device_without_a_host_is_waited_for_without_being_busy(monkeypatch: p
     ours.close()
     link, far = socket.socketpair()
     with link, theirs:
-        end = Mux(Device(os.dup(theirs.fileno())), far)
         turns, started = 0, time.monotonic()
+        end = Mux(Device(os.dup(theirs.fileno())), far)
         with pytest.raises(LinkError) as caught:
             while time.monotonic() - started < SECONDS:
                 end.turn()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -17,9 +18,11 @@ from enarx.mux.pump import Mux
 from enarx.mux.transit import Transit
 
 PAUSE_SECONDS: Final = 0.25
-"""How long a port that was lost stays closed at first, in seconds: a guest has to notice. Doubled each time."""
-HELLO_SECONDS: Final = 5.0
-"""How long a Keep has to say HELLO on a further connection, in seconds; it may have missed that there is one."""
+"""How long a port whose connection was lost stays closed at first, in seconds: a guest has to notice."""
+HELLO_PAUSES: Final = 4
+"""How many such pauses a Keep then has to say HELLO, before its port is closed again and both times are doubled. It may
+have missed that there is another connection. And QEMU, when it meets the end of a connection while it sends what the
+guest says, stops to do so, and goes on only with the connection after the next one."""
 RETURN_SECONDS: Final = 60.0
 """After so long without a link it is given up, in seconds."""
 _COPY_BYTES: Final = 1 << 16
@@ -84,10 +87,11 @@ class Line(Port):
         now = time.monotonic()
         if transit.established or self._give_up is None:
             self._pause, self._give_up = PAUSE_SECONDS, now + RETURN_SECONDS
+        else:
+            self._pause *= 2
         transit.detach()
         self.close()
-        self.due = now + self._pause
-        self._pause *= 2
+        self.due = min(now + self._pause, self._give_up)
 
     def tend(self, transit: Transit) -> bool:
         now = time.monotonic()
@@ -101,12 +105,12 @@ class Line(Port):
         try:
             sock = self._connect()
         except OSError:
-            self.due = now + self._pause
+            self.due = now + PAUSE_SECONDS
             return False
         if sock is None:
             raise closed()
         self.fd = sock.detach()
-        self.due = now + HELLO_SECONDS
+        self.due = min(now + self._pause * HELLO_PAUSES, self._give_up or math.inf)
         return True
 
 

@@ -17,11 +17,11 @@ MAX_STREAMS: Final = 2048
 """Streams that are open at once (count)."""
 SUPPLY_BYTES: Final = 1 << 24
 """What the windows of all streams together may grow by, in bytes."""
-FRAME_BYTES: Final = 1 << 16
+FRAME_BYTES: Final = 1 << 17
 """Most that one stream sends before it is another's turn, in bytes."""
 QUEUE_BYTES: Final = 1 << 18
 """Data that may wait for the port, in bytes: what comes behind it should not have to wait long."""
-PAIR_BYTES: Final = 1 << 16
+PAIR_BYTES: Final = 1 << 17
 """Send buffers of a stream's socket pair, in bytes; Linux takes them twice."""
 U32: Final = struct.Struct(">I")
 OWED_BYTES: Final = 3 * HEADER.size + U32.size

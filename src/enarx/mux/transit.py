@@ -31,6 +31,9 @@ ACK_BYTES: Final = RING_BYTES // 16
 """ACK is sent when so much has arrived since the last one."""
 READ_BYTES: Final = 1 << 18
 """Most that is read at once."""
+READ_UNIT: Final = 1 << 12
+WRITE_UNIT: Final = 1 << 15
+"""What the port of a Linux guest takes and gives in one piece, in bytes. Asked in such pieces, it does many at once."""
 SKIP_BYTES: Final = 4 * RING_BYTES
 """Most that is thrown away while HELLO is looked for."""
 HELLO: Final = struct.Struct(">16s16sQ")
@@ -59,6 +62,7 @@ class Transit:
         self._ring = memoryview(bytearray(RING_BYTES))
         self._acked = self._sent = self._furthest = self._end = 0
         self._buffer = memoryview(bytearray(READ_BYTES))
+        self._pages = [self._buffer[start : start + READ_UNIT] for start in range(0, READ_BYTES, READ_UNIT)]
         self._greeting = bytearray()  # what has been read in search of HELLO
         self._skipped = 0
         self._hello = b""  # what is still to be sent of ours
@@ -91,20 +95,16 @@ class Transit:
 
     def receive(self) -> memoryview:
         """What has come of the sequence, valid until the next call. Raises LinkError."""
-        filled = 0
-        while filled < READ_BYTES:  # a guest's port gives a page at a time
-            try:
-                count = os.readv(self.fd, [self._buffer[filled:]])
-            except BlockingIOError:
-                self.readable = False
-                break
-            except OSError:
-                count = 0
-            if not count:
-                self.readable, self.gone = False, True
-                break
-            filled += count
-        data = self._buffer[:filled]
+        try:
+            count = os.readv(self.fd, self._pages)
+        except BlockingIOError:
+            self.readable = False
+            return self._buffer[:0]
+        except OSError:
+            count = 0
+        if not count:
+            self.readable, self.gone = False, True
+        data = self._buffer[:count]
         if not self.established:
             data = self._look_for_hello(data)
         self.received += len(data)
@@ -185,18 +185,26 @@ class Transit:
 
     def flush(self) -> None:
         """Send as much as the port takes."""
-        if self.blocked or self.fd < 0:
+        if self.blocked or self.gone or self.fd < 0:
             return
         try:
             while self._hello:
                 self._hello = self._hello[os.write(self.fd, self._hello) :]
             while self.established and self._sent < self._end:
-                self._sent += os.writev(self.fd, self._span(self._sent, self._end))
+                self._sent += os.writev(self.fd, self._pieces())
                 self._furthest = max(self._furthest, self._sent)
         except BlockingIOError:
             self.blocked = True
         except OSError:
             self.readable, self.blocked, self.gone = False, True, True
+
+    def _pieces(self) -> list[memoryview]:
+        """What is to be sent, in pieces that a guest's port takes."""
+        return [
+            span[start : start + WRITE_UNIT]
+            for span in self._span(self._sent, self._end)
+            for start in range(0, len(span), WRITE_UNIT)
+        ]
 
     def _append(self, data: _Bytes) -> None:
         self._write(self._end, data)
