@@ -46,9 +46,9 @@ lint-imports:
 bench: setup-tests ## measure against the bars, as ratios, and write JSON
 	@$(BIN)/python -m bench
 
-FUZZ_TARGETS := snp sev launch
+FUZZ_TARGETS := snp sev launch package
 
-fuzz: setup-tests ## fuzz every parser of evidence (RUNS=n executions for each target); needs a Python that atheris has
+fuzz: setup-tests ## fuzz every parser of evidence and packages (RUNS=n executions for each target); needs a Python that atheris has
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-input --require-hashes --requirement requirements/fuzz.txt
 	@mkdir -p build/fuzz
 	@for target in $(FUZZ_TARGETS); do \

@@ -22,6 +22,12 @@ BENCHES: Final = {
     "cpu": "bench.cpu",
     "evidence": "bench.evidence",
     "launch-digest": "bench.launch_digest",
+    "package": "bench.package",
+    "attested": "bench.attested",
+    "steward": "bench.steward",
+    "steward-kill": "bench.steward_kill",
+    "deploy": "bench.deploy",
+    "registry": "bench.registry",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

@@ -32,8 +32,8 @@ def expect(promise: bool) -> None:
 def fuzz(readers: Sequence[Reader], seeds: Callable[[], Iterable[Seed]]) -> None:
     """Fuzz with libFuzzer's options from the command line; the first argument that is no option is the corpus.
 
-    A corpus without seeds gets them: well-formed inputs, so that the fuzzer starts behind the first checks. A file in
-    its place is an input to be run once, such as one that ended an earlier run.
+    The corpus gets new seeds: well-formed inputs, signed with keys of this process, so that the fuzzer starts behind
+    the first checks. A file in its place is an input to be run once, such as one that ended an earlier run.
     """
 
     def one_input(data: bytes) -> None:
@@ -45,7 +45,7 @@ def fuzz(readers: Sequence[Reader], seeds: Callable[[], Iterable[Seed]]) -> None
             return
 
     corpus = next((Path(one) for one in sys.argv[1:] if not one.startswith("-")), None)
-    if corpus is not None and not corpus.is_file() and not any(corpus.glob("seed-*")):
+    if corpus is not None and not corpus.is_file():
         corpus.mkdir(parents=True, exist_ok=True)
         for i, (reader, data) in enumerate(seeds()):
             (corpus / f"seed-{i:02}").write_bytes(bytes((readers.index(reader),)) + data)

@@ -6,11 +6,14 @@ parse are measured, so that what the metadata asks for is bounded too.
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Iterable
 
 import atheris
 
 with atheris.instrument_imports(include=["enarx"]):
+    from enarx.cli.cases import dstack
     from enarx.errors import EnarxError
     from enarx.evidence import ovmf
     from enarx.evidence.hashtable import TABLE_BYTES, KernelHashes, cmdline_digest
@@ -22,6 +25,7 @@ with atheris.instrument_imports(include=["enarx"]):
     from enarx.evidence.vmsa import Vcpus, vmm_by_name
 
 from fuzz.harness import Reader, Seed, expect, fuzz
+from tests.cli.cases.launch_document import MEASURED, cbor, launch_document
 from tests.evidence.ovmf_images import HASH_TABLE, metadata, ovmf_image, table_entry
 from tests.evidence.snp.forge import ec_key
 
@@ -117,6 +121,17 @@ def read_command_line(data: bytes) -> None:
     expect(len(kernel.table()) == TABLE_BYTES)
 
 
+def read_dstack_document(data: bytes) -> None:
+    dstack.read(data)
+
+
+def read_dstack_measurement(data: bytes) -> None:
+    """The CBOR map alone, so that the fuzzer need not write JSON, hexadecimal and base64 around it."""
+    stated = {"vcpus": 1, "vcpu_type": "EPYC-v4", "guest_features": 1, "measurement": b64encode(data).decode()}
+    inner = json.dumps({"sev_snp_measurement": json.dumps(stated)}).encode()
+    dstack.read(json.dumps({"attestation": inner.hex()}).encode())
+
+
 IMAGE = ovmf_image()
 READERS: tuple[Reader, ...] = (
     read_firmware,
@@ -128,6 +143,8 @@ READERS: tuple[Reader, ...] = (
     read_signature,
     read_vcpus,
     read_command_line,
+    read_dstack_document,
+    read_dstack_measurement,
 )
 
 
@@ -149,6 +166,8 @@ def seeds() -> Iterable[Seed]:
         (read_signature, endorsement.signature),
         (read_vcpus, b"".join(one.to_bytes(8, "little") for one in (2, 0x800F12, 1)) + b"QEMU"),
         (read_command_line, b"console=ttyS0"),
+        (read_dstack_document, launch_document()),
+        (read_dstack_measurement, cbor(MEASURED)),
     )
 
 

@@ -1,9 +1,10 @@
-"""Counting what a test may not leave behind."""
+"""Descriptors of a test: counting what it may not leave behind, and waiting for one of any number."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +19,15 @@ def open_descriptors() -> set[tuple[int, str]]:
     return found
 
 
+def becomes_ready(fileno: int, events: int = select.POLLIN, seconds: float = 60.0) -> bool:
+    """Wait for one of ``events`` (of ``poll``, as ``select`` takes no number above 1023); whether it came in time."""
+    poller = select.poll()
+    poller.register(fileno, events)
+    return bool(poller.poll(seconds * 1000))
+
+
 @contextlib.contextmanager
-def nothing_left_open(seconds: float = 10.0) -> Iterator[None]:
+def nothing_left_open(seconds: float = 60.0) -> Iterator[None]:
     """Fail when the block leaves a descriptor or a thread behind; threads get a while to end."""
     before, threads = open_descriptors(), set(threading.enumerate())
     yield

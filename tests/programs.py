@@ -56,6 +56,7 @@ EMPTY = program("")
 TRAP = program("(call $outer)", functions="(func $inner unreachable) (func $outer (call $inner))")
 LOOP = program("(call $ready) (loop $again (br $again))")
 MEMORY = program("(loop $more (drop (memory.grow (i32.const 16))) (br $more))")
+"""Asks for memory for ever, and does not care for what it is told."""
 
 
 def exiting(status: int) -> bytes:
@@ -141,12 +142,16 @@ FILL_FILE = program(
 )
 OPEN_MANY = program("(local $fd i32) (loop $next " + _OPEN_ARGUMENT % (0, 2) + "(br $next))")
 
-WAIT_CLOCK = program("""
-    (call $ready)
+_WAIT_CLOCK = """
     (i64.store (i32.const 1032) (i64.const 0)) (i32.store (i32.const 1040) (i32.const 1))
     (i64.store (i32.const 1048) (i64.const 3600000000000))
-    (call $check (call $poll_oneoff (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 1020)))""")
+    (call $check (call $poll_oneoff (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 1020)))"""
+WAIT_CLOCK = program("(call $ready)" + _WAIT_CLOCK)
 """Waits for an hour in poll_oneoff."""
+MEMORY_THEN_WAIT = program(
+    "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))" + _WAIT_CLOCK
+)
+"""Asks for memory until it gets none, and waits: for a Keep in a process of ours, which outlives the workload."""
 
 WAIT_ACCEPT = program("(call $ready) (call $check (call $sock_accept (i32.const 3) (i32.const 0) (i32.const 1024)))")
 WAIT_STDIN = program("(local $fd i32) (call $ready)" + _COPY)
@@ -176,3 +181,24 @@ def slow_to_compile(functions: int = 4000, statements: int = 300) -> bytes:
     declarations = _section(3, _leb(functions) + b"\x00" * functions)
     exports = _section(7, b"\x01\x06_start\x00\x00")
     return b"\0asm\x01\0\0\0" + types + declarations + exports + _section(10, _leb(functions) + body * functions)
+
+
+def large_module(functions: int = 4000, statements: int = 300) -> bytes:
+    """The same with a ``_start`` that prints "ready" and a newline: with these defaults 17 MB of code."""
+    statement = b"\x20\x00\x20\x01\x6c\x21\x01\x20\x01\x20\x00\x6a\x21\x00"
+    filler = b"\x01\x02\x7f" + statement * statements + b"\x0b"
+    body = _leb(len(filler)) + filler
+    start = b"\x00\x41\x01\x41\x00\x41\x01\x41\x20\x10\x00\x1a\x0b"  # drop(fd_write(1, 0, 1, 32))
+    library, name = b"wasi_snapshot_preview1", b"fd_write"
+    imported = _leb(len(library)) + library + _leb(len(name)) + name + b"\x00\x01"
+    memory = b"\x10\0\0\0\x06\0\0\0" + bytes(8) + b"ready\n"  # one buffer, and what is in it
+    return b"".join([
+        b"\0asm\x01\0\0\0",
+        _section(1, b"\x02\x60\x00\x00\x60\x04\x7f\x7f\x7f\x7f\x01\x7f"),
+        _section(2, b"\x01" + imported),
+        _section(3, _leb(functions + 1) + b"\x00" * (functions + 1)),
+        _section(5, b"\x01\x00\x01"),
+        _section(7, b"\x02\x06_start\x00\x01\x06memory\x02\x00"),
+        _section(10, _leb(functions + 1) + _leb(len(start)) + start + body * functions),
+        _section(11, b"\x01\x00\x41\x00\x0b" + _leb(len(memory)) + memory),
+    ])  # fmt: skip

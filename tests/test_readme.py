@@ -2,8 +2,9 @@
 
 A block fenced as ``console`` or ``sh`` is a sequence of commands (``console``: the lines after ``$ ``, the others are
 output). Each block runs in a directory of its own, prepared with what the text calls by name: ``app.wasm``, a program
-that prints a line, ``Enarx.toml`` with the three standard streams, ``data/``, a real report with its VCEK and a policy
-that accepts it, and the files of a launch.
+that prints a line, ``app.enarx``, the same as a package, ``Enarx.toml`` with the three standard streams, ``app/``, both
+of these with files, to be packed, ``data/``, a real report with its VCEK and a policy that accepts it, the files of a
+launch, and a Steward's CA. The registry that is shown at ``localhost:5000`` runs at another port.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from enarx import config
 from enarx.evidence.ovmf import SectionType
+from enarx.tenant.steward.ca import make_authority
+from tests.archives import pack
 from tests.evidence.ovmf_images import AMD_SEV_SECTIONS, ovmf_image
+from tests.registry.running import registry
 from tests.support import ROOT
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
@@ -29,6 +34,7 @@ DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.
 )
 COMMAND_LANGUAGES = ("console", "sh")
 COMMAND_TIMEOUT_SECONDS = 60
+REGISTRY = "localhost:5000"
 
 # Not run, and why. A `make` target need not be listed: test_make_target_exists looks at each.
 NOT_RUN = {
@@ -104,9 +110,27 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "Enarx.toml").write_text(CONFIG)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "page.html").write_text("<p>from the host</p>\n")
+    write_workload(tmp_path / "app")
+    (tmp_path / "ca.pem").write_bytes(make_authority("Steward", datetime.now(UTC))[1])
     write_evidence(tmp_path)
     write_launch_files(tmp_path)
+    (tmp_path / "app.enarx").write_bytes(pack([("main.wasm", (tmp_path / "app.wasm").read_bytes())]))
     return tmp_path
+
+
+def write_workload(folder: Path) -> None:
+    import wasmtime
+
+    (folder / "files").mkdir(parents=True)
+    (folder / "main.wasm").write_bytes(wasmtime.wat2wasm(PROGRAM))
+    (folder / "Enarx.toml").write_text(CONFIG)
+    (folder / "files" / "page.html").write_text("<p>from the package</p>\n")
+
+
+@pytest.fixture(scope="session")
+def registry_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running.host
 
 
 def write_evidence(folder: Path) -> None:
@@ -130,14 +154,18 @@ def write_launch_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if runnable(block)], ids=str)
-def test_documented_commands_work(block: Block, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_documented_commands_work(block: Block, workspace: Path, request: pytest.FixtureRequest) -> None:
+    homes: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
     environment = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-        "HOME": str(tmp_path_factory.mktemp("home")),
+        "HOME": str(homes.mktemp("home")),
+        "XDG_RUNTIME_DIR": str(homes.mktemp("runtime")),
     }
     for command in runnable(block):
         words = shlex.split(command)
+        if f"//{REGISTRY}/" in command:
+            words = [word.replace(REGISTRY, request.getfixturevalue("registry_host")) for word in words]
         assert words[0] == "enarx", f"{block}: run it or give a reason in NOT_RUN: {command}"
         if words[1:3] == ["config", "init"]:
             (workspace / "Enarx.toml").unlink()  # it does not overwrite one

@@ -17,6 +17,8 @@ from tests import support
 
 SECONDS = 60.0
 """What no step of a test takes, however busy the machine is."""
+START_SECONDS = 240.0
+"""What no workload takes to start: one of many megabytes is compiled first."""
 ADDRESS = "127.0.0.1"
 CACHE = build.ROOT / "build" / "test-code"
 """Compiled code of all tests that use this module: a large workload takes seconds to compile."""
@@ -33,10 +35,10 @@ def example(name: str) -> Path:
 
 
 @cache
-def guest(source: Path) -> Path:
-    """The module of a source file (.c or .wat) beside the tests."""
+def guest(source: Path, *included: Path) -> Path:
+    """The module of a source file (.c or .wat) beside the tests, and of the files that it includes."""
     try:
-        return build.build_sources(f"test-{source.stem}", _COMPILERS[source.suffix], [source])
+        return build.build_sources(f"test-{source.stem}", _COMPILERS[source.suffix], [source, *included])
     except build.MissingToolError as error:
         support.missing(f"{error.tool} is not installed", error.package)
 
@@ -108,7 +110,7 @@ class Server:
         return self.ports[0]
 
     def wait_until_it_listens(self) -> None:
-        assert self._listening.wait(SECONDS), f"the Keep does not listen: {self.stderr}"
+        assert self._listening.wait(START_SECONDS), f"the Keep does not listen: {self.stderr}"
         assert len(self.ports) == self._wanted, f"the Keep did not start: {self.stderr}"
 
     def finish(self) -> int:

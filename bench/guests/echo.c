@@ -71,7 +71,8 @@ static void many(void) {
     fcntl(LISTENER, F_SETFL, O_NONBLOCK);
     for (;;) {
         if (poll(polled, count, -1) < 0) exit(1);
-        for (int i = count - 1; i > 0; i--) {
+        /* In the order in which they came, as in the peer: the client takes its answers in that order. */
+        for (int i = 1; i < count; i++) {
             if (!polled[i].revents) continue;
             polled[i].events = advance(polled[i].fd, of[i]);
             if (polled[i].events) continue;
@@ -79,7 +80,7 @@ static void many(void) {
             used[of[i] - connections] = 0;
             count--;
             polled[i] = polled[count];
-            of[i] = of[count];
+            of[i--] = of[count];
         }
         if (polled[0].revents && count <= MAX_CONNECTIONS) {
             int fd = accept4(LISTENER, NULL, NULL, SOCK_NONBLOCK), slot = 0;

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from enarx.errors import MalformedError
 
@@ -36,6 +36,8 @@ BLOCK: Final = 512
 """Bytes of a header, and what contents are padded to."""
 END: Final = bytes(2 * BLOCK)
 """What an archive ends with."""
+MAX_BYTES: Final = 4 << 30
+"""Largest package that a Keep is given, encrypted or not."""
 MAX_ENTRIES: Final = 1_000_000
 """Most entries of an archive (count)."""
 MAX_SIZE_BYTES: Final = 8**11 - 1
@@ -53,7 +55,13 @@ _USTAR: Final = b"ustar\x0000"
 _TYPES: Final = {b"0": False, b"5": True}
 """Whether an entry of this type is a directory."""
 
-Archive = bytes | bytearray | memoryview
+
+class Archive(Protocol):
+    """Bytes in memory, or whatever gives slices of bytes as they do, such as a view of a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> bytes | bytearray | memoryview: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +100,6 @@ def entries(archive: Archive) -> Iterator[Entry]:
             raise _bad("padding", f"the padding after {_shown(entry.path)} is not zero")
         yield entry
     order.finish()
-    if len(archive) < at + len(END):
-        raise _bad("truncated", "it does not end with two blocks of zeros")
     if len(archive) > at + len(END) or any(archive[at:]):
         raise _bad("trailing", f"there is something after the end of the archive at byte {at}")
 
@@ -113,6 +119,11 @@ def header(path: str, size: int, *, directory: bool = False) -> bytes:
     block[345 : 345 + len(prefix)] = prefix
     block[_CHECKSUM] = b"%06o\0 " % sum(block)
     return bytes(block)
+
+
+def has_magic(head: bytes) -> bool:
+    """Whether ``head`` is the first block of a ustar archive as packages are."""
+    return head[_MAGIC] == _USTAR
 
 
 def padding(size: int) -> bytes:
@@ -147,7 +158,7 @@ def _split(path: str, directory: bool) -> tuple[bytes, bytes]:
 
 
 def _entry(block: bytes, at: int) -> Entry:
-    if block[_MAGIC] != _USTAR:
+    if not has_magic(block):
         raise _no_header(at)
     name, prefix = block[_NAME].rstrip(b"\0"), block[_PREFIX].rstrip(b"\0")
     try:

@@ -6,7 +6,7 @@ four additions (``ca``, ``client_ca``, ``[secret_env]`` and ``[limits]``):
 ================  ============================================================  =====================================
 key               value                                                         when absent
 ================  ============================================================  =====================================
-``steward``       URL, https only                                               the Keep certifies itself
+``steward``       URL, https only: it runs before a Steward, or not at all      the Keep certifies itself
 ``args``          array of strings, argv[1..]; argv[0] is always ``main.wasm``  none
 ``[[files]]``     one table per file descriptor, in order of descriptor number  no descriptors at all
 ``[env]``         table of strings, the whole environment but for FD_* and      empty
@@ -34,7 +34,8 @@ A file without ``[[files]]`` has no descriptors; only the absence of the whole f
 Unknown keys are errors everywhere. Every error is a `ConfigError`; its message starts with ``SOURCE:LINE:COLUMN:``
 unless it is about the file as a whole.
 
-Reading TOML with positions is ``toml_document``'s part; this module is what a configuration is, and its schema.
+Reading TOML with positions is ``toml_document``'s part; this module is what a configuration is, and its schema. It is
+long on purpose: whoever reviews what a workload may ask for finds a key's type, bounds and messages side by side.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@
     +-- LinkError              the other end of the link broke the protocol     exit 1
     +-- SandboxError           a required layer of the sandbox is unavailable   exit 1
     +-- HostError              the host could not start or serve a Keep         exit 1
+    +-- RegistryError          a registry, or the local store, failed or lied   exit 1
     +-- EvidenceError          evidence was not accepted
         +-- MalformedError     the bytes are not what they claim to be          exit 3
         +-- AuthenticityError  no chain of signatures to an accepted root       exit 4
@@ -76,6 +77,10 @@ class SandboxError(EnarxError):
 
 class HostError(EnarxError):
     default_code = "host"
+
+
+class RegistryError(EnarxError):
+    default_code = "registry"
 
 
 class EvidenceError(EnarxError):

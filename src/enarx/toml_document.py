@@ -22,10 +22,10 @@ Path = tuple[str | int, ...]
 SHOWN_CHARS = 60
 
 
-def show(text: str) -> str:
+def show(text: str, limit: int = SHOWN_CHARS) -> str:
     """Quote foreign text for a message: short, and without control characters for the terminal."""
-    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:SHOWN_CHARS])
-    return f'"{shown}{"..." if len(text) > SHOWN_CHARS else ""}"'
+    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:limit])
+    return f'"{shown}{"..." if len(text) > limit else ""}"'
 
 
 def label(path: Path) -> str:
@@ -100,7 +100,7 @@ class Document:
                 f"{source}:{_position(text, offset)}: {what}", code="config-too-large", hint=hint
             ) from None
         except (ValueError, RecursionError) as error:  # ValueError covers TOMLDecodeError
-            raise self._syntax_error(str(error)) from error
+            raise self._syntax_error(str(error)) from None  # which says all that it says
 
     def error(self, path: Path, code: str, what: str, hint: str, *, key: bool = False) -> ConfigError:
         """An error about the value at ``path``, or about its key."""

@@ -1,4 +1,4 @@
-"""enarx evidence: an exit status for each phase, a table for people, JSON for programs."""
+"""enarx evidence verify: an exit status for each phase, a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,51 +11,12 @@ from typing import Any
 
 import pytest
 
-from enarx.cli.main import main
 from enarx.evidence.snp import certtable
 from tests.cli.command import error_code
-from tests.evidence.sev.platforms import make_platform
-from tests.evidence.snp.forge import Machine, Vendor
+from tests.cli.desk import Desk, enarx
+from tests.evidence.snp.forge import Machine
 
 AT = ("--at", "2026-06-01T00:00:00Z")
-
-
-def enarx(*arguments: str | Path) -> int:
-    """What the command line's entry does with these arguments: the exit status of the command or of its error."""
-    return main(["evidence", *map(str, arguments)])
-
-
-class Desk:
-    """A directory with a forged machine's report and certificates. The forged vendor is no accepted root, so what is
-    to be accepted is taken from the published package."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.machine = Machine(Vendor())
-
-    def put(self, name: str, data: bytes | str) -> Path:
-        path = self.path / name
-        path.write_bytes(data.encode() if isinstance(data, str) else data)
-        return path
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
-@pytest.fixture
-def real(desk: Desk) -> dict[str, Path]:
-    """A real Milan report (its policy allows debug) and its certificates."""
-    vectors = pytest.importorskip("omne_attest.vectors")
-    chain = vectors.ask() + vectors.ark()
-    return {
-        "report": desk.put("report.bin", vectors.attestation()),
-        "vcek": desk.put("vcek.der", vectors.vcek()),
-        "chain": desk.put("chain.der", chain),
-    }
-
-
 REAL_AT = ("--at", "2026-10-01T00:00:00Z")
 REAL_MEASUREMENT = slice(0x90, 0xC0)
 
@@ -115,8 +76,13 @@ def test_malformed_report_exits_3(real: dict[str, Path], desk: Desk, capsys: pyt
     status, printed = verified(capsys, short, "--vcek", real["vcek"], *REAL_AT)
     assert (status, printed["verdict"]) == (3, "malformed")
     assert enarx("verify", short, "--vcek", real["vcek"], *REAL_AT) == 3
-    junk = desk.put("junk.der", b"\x30\x03junk")
-    assert enarx("verify", real["report"], "--vcek", junk, *REAL_AT) == 3
+    junk = desk.put("junk.der", b"\x30\x02\x05\x00")
+    status, printed = verified(capsys, real["report"], "--vcek", junk, *REAL_AT)
+    assert (status, printed["verdict"]) == (3, "malformed")
+    assert [(rule["name"], rule["passed"]) for rule in printed["checks"]] == [
+        ("signing-key", True),
+        ("malformed", False),
+    ]
 
 
 def test_report_that_is_not_authentic_exits_4_and_shows_how_far_it_came(
@@ -148,6 +114,8 @@ def test_missing_and_expired_collateral_exits_6(
     assert (status, printed["verdict"], printed["error"]["code"]) == (6, "collateral", "endorsement-missing")
     status, printed = verified(capsys, real["report"], "--vcek", real["vcek"], "--at", "2040-01-01")
     assert (status, printed["error"]["code"]) == (6, "certificate-expired")
+    for at, code in (("0001-01-01", 4), ("9999-12-31T23:59:59Z", 6)):
+        assert enarx("verify", real["report"], "--vcek", real["vcek"], "--at", at) == code
     empty = desk.put("table.bin", bytes(4096))
     assert enarx("verify", real["report"], "--certs", empty, *REAL_AT) == 6
     status, printed = verified(capsys, real["report"], "--vcek", real["vcek"], "--require-crl", *REAL_AT)
@@ -173,7 +141,8 @@ def test_files_and_times_that_cannot_be_read_are_mistakes_of_usage(real: dict[st
     assert enarx("verify", absent, "--vcek", real["vcek"]) == 2
     assert enarx("verify", real["report"], "--vcek", absent) == 2
     assert enarx("verify", real["report"], "--vcek", real["vcek"], "--policy", absent) == 2
-    assert enarx("verify", real["report"], "--vcek", real["vcek"], "--at", "yesterday") == 2
+    for at in ("yesterday", "", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        assert error_code("evidence", "verify", str(real["report"]), "--at", at) == "usage-time"
     assert enarx("verify", desk.put("large", bytes(1024 * 1024 + 1)), "--vcek", real["vcek"]) == 2
 
 
@@ -189,75 +158,28 @@ def test_certificates_come_out_of_a_table_in_der_and_pem(real: dict[str, Path], 
         assert enarx("verify", real["report"], "--certs", table, *REAL_AT) == 0
 
 
+def test_table_with_both_keys_is_read_as_the_report_says(real: dict[str, Path], desk: Desk) -> None:
+    cloud = Machine(desk.machine.vendor, vlek=True)
+    entries = [(certtable.VLEK_GUID, cloud.certificate), (certtable.VCEK_GUID, real["vcek"].read_bytes())]
+    assert enarx("verify", real["report"], "--certs", desk.put("table.bin", certtable.encode(entries)), *REAL_AT) == 0
+
+
 def test_fast_verifier_gives_the_same_verdict(real: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("awscrt")
     plain = verified(capsys, real["report"], "--vcek", real["vcek"], *REAL_AT)
     assert verified(capsys, real["report"], "--vcek", real["vcek"], "--fast", *REAL_AT) == plain
 
 
-def test_show_prints_fields_in_words_and_says_that_nothing_is_verified(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+def test_fast_verifier_that_is_not_installed_is_a_mistake_of_usage(
+    real: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = desk.put("report.bin", desk.machine.report_bytes(policy=0xB0000))
-    assert enarx("show", report) == 0
-    printed = capsys.readouterr().out
-    for words in (
-        "version 5",
-        "Milan",
-        "bootloader=4 tee=0 snp=24 microcode=219",
-        "DEBUG ALLOWED",
-        "ECC memory",
-        "ab" * 48,
-    ):
-        assert words in printed
-    assert "Nothing here has been verified" in printed
-    assert enarx("show", report, "--json") == 0
-    fields = json.loads(capsys.readouterr().out)["fields"]
-    assert fields["measurement"] == "ab" * 48
-    assert fields["policy"] == "0xb0000"
+    monkeypatch.setitem(sys.modules, "awscrt.crypto", None)
+    status, printed = verified(capsys, real["report"], "--vcek", real["vcek"], "--fast", *REAL_AT)
+    assert (status, printed["verdict"], printed["error"]["code"]) == (2, "usage", "fast-unavailable")
 
 
-def test_show_reads_certificates_and_tables(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    machine = desk.machine
-    for data, words in (
-        (machine.certificate, "VCEK"),
-        (machine.vendor.ask, "SEV-Milan"),
-        (certtable.encode([(certtable.VCEK_GUID, machine.certificate)]), "VCEK"),
-    ):
-        path = desk.put("file", data)
-        assert enarx("show", path) == 0
-        assert words in capsys.readouterr().out
-        assert enarx("show", path, "--json") == 0
-        assert json.loads(capsys.readouterr().out)["fields"]
-
-
-@pytest.fixture
-def platform(desk: Desk) -> Path:
-    """The certificates of a SEV platform under a root that nobody accepts."""
-    return desk.put("platform.certs", b"".join(one.to_bytes() for one in make_platform().chain))
-
-
-def test_show_reads_sev_certificates_and_reports(
-    platform: Path, desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert enarx("show", platform) == 0
-    printed = capsys.readouterr().out
-    for words in ("PDH: platform Diffie-Hellman key", "P-384, ecdh_sha256", "OCA, CEK", "RSA 2048 bits", "itself"):
-        assert words in printed
-    assert "Nothing here has been verified" in printed
-    assert enarx("show", platform, "--json") == 0
-    document = json.loads(capsys.readouterr().out)
-    assert document["kind"] == "sev-certificates"
-    assert [one["usage"] for one in document["fields"]["certificates"]] == ["pdh", "pek", "oca", "cek", "ask", "ark"]
-
-    report = desk.put("report", bytes(16) + b"\xab" * 32 + (0x0133_0004).to_bytes(4, "little") + bytes(156))
-    assert enarx("show", report) == 0
-    printed = capsys.readouterr().out
-    for words in ("ab" * 32, "firmware API >= 51.1", "SEV-ES is required", "WARNING: debug is allowed"):
-        assert words in printed
-    assert enarx("show", report, "--json") == 0
-    document = json.loads(capsys.readouterr().out)
-    assert (document["kind"], document["fields"]["policy"]) == ("sev-report", "0x1330004")
+def test_attestation_report_of_sev_is_not_taken_for_certificates(desk: Desk) -> None:
+    assert error_code("evidence", "verify", str(desk.put("report", bytes(208)))) == "usage"
 
 
 def test_sev_platform_under_no_accepted_root_exits_4(platform: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,83 +217,6 @@ def test_published_sev_platform_is_authentic_with_and_without_its_chain(
         assert all(rule["passed"] for rule in printed["checks"])
     assert enarx("verify", platform) == 0
     assert "No launch was judged." in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("data", "status"), [(b"", 2), (b"anything", 2), (b"\x30\x82", 3), (bytes(1184), 3)])
-def test_show_of_something_else_is_an_error(data: bytes, status: int, desk: Desk) -> None:
-    assert enarx("show", desk.put("file", data)) == status
-
-
-INDEX = """
-[[case]]
-name = "good"
-tee = "snp"
-inputs = ["report.bin", "vcek.der", "chain.der"]
-verify_at = "2026-10-01T00:00:00Z"
-expect = "ok"
-[case.fields]
-vmpl = 0
-[[case]]
-name = "good-debug-policy"
-tee = "snp"
-inputs = ["report.bin", "vcek.der"]
-verify_at = 2026-10-01T00:00:00Z
-expect = "fail:debug-enabled"
-[[case]]
-name = "other"
-tee = "abacus"
-inputs = []
-expect = "info"
-"""
-
-
-def test_cases_are_judged_one_line_each_and_never_see_the_answer(
-    real: dict[str, Path], desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
-    index = desk.put("INDEX.toml", INDEX)
-    assert enarx("run-cases", index) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(line["case"], line["verdict"], line["reason"]) for line in lines] == [
-        ("good", "ok", ""),
-        ("good-debug-policy", "fail", "debug-enabled"),
-        ("other", "unsupported", "technology 'abacus' is not supported"),
-    ]
-    assert all(set(line) == {"case", "verdict", "reason", "fields"} for line in lines)
-    desk.put("INDEX.toml", INDEX.replace('"ok"', '"fail"').replace("fail:debug-enabled", "ok"))
-    assert enarx("run-cases", index) == 0
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == lines
-
-
-def test_comparison_exits_1_on_a_difference(
-    real: dict[str, Path], desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
-    index = desk.put("INDEX.toml", INDEX)
-    assert enarx("run-cases", index, "--compare") == 0
-    assert "3 cases, 0 different" in capsys.readouterr().out
-    for old, new in (('"ok"', '"fail"'), ("fail:debug-enabled", "fail:malformed"), ("vmpl = 0", "vmpl = 1")):
-        desk.put("INDEX.toml", INDEX.replace(old, new))
-        assert enarx("run-cases", index, "--compare", "--json") == 1
-        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert sum(not line["match"] for line in lines) == 1
-        assert enarx("run-cases", index, "--compare", "--tee", "abacus") == 0
-        capsys.readouterr()
-
-
-def test_index_that_names_files_elsewhere_is_not_followed(
-    real: dict[str, Path], desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("../secret", "/etc/hostname", "absent.bin"):
-        index = desk.put("INDEX.toml", f'[[case]]\nname = "x"\ntee = "snp"\ninputs = ["{name}"]\nexpect = "ok"\n')
-        assert enarx("run-cases", index) == 0
-        line = json.loads(capsys.readouterr().out)
-        assert line["verdict"] == "unsupported"
-        assert line["reason"] in ("case-inputs", "file-unreadable")
-
-
-@pytest.mark.parametrize("text", ["[[case", "\xff"])
-def test_broken_index_is_a_mistake_of_usage(text: str, desk: Desk) -> None:
-    assert enarx("run-cases", desk.put("INDEX.toml", text.encode("latin-1"))) == 2
-    assert enarx("run-cases", desk.path / "absent.toml") == 2
 
 
 def test_parsing_the_command_line_imports_nothing_heavy() -> None:

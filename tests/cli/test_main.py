@@ -73,6 +73,24 @@ def test_wrong_usage_says_where_help_is(arguments: list[str], capsys: pytest.Cap
     assert "--help`" in shown
 
 
+@pytest.mark.parametrize(
+    ("arguments", "what", "whose"),
+    [
+        (["run"], "the following arguments are required: MODULE", "run"),
+        (["run", "--wasmcfg", "Enarx.toml", "app.wasm"], "unrecognized arguments: --wasmcfg", "run"),
+        (["config", "init", "--force"], "unrecognized arguments: --force", "config"),
+        (["--force"], "unrecognized arguments: --force", ""),
+    ],
+)
+def test_wrong_usage_of_a_command_points_to_its_own_help(
+    arguments: list[str], what: str, whose: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert f"Error: {what}" in shown or not whose
+    assert f"Hint: see `{' '.join(('enarx', *whose.split()))} --help`\n" in shown
+
+
 def test_help_and_version_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, text in ((["--help"], "COMMAND"), (["--version"], enarx.__version__), (["run", "-h"], "MODULE")):
         with pytest.raises(SystemExit) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import json
 import stat
@@ -10,17 +11,22 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from enarx.cli import policy, steward
 from enarx.errors import AuthenticityError, ConfigError, EnarxError, UsageError
+from enarx.evidence import binding, der
 from enarx.tenant.steward.ca import Issued, make_authority
 from enarx.tenant.steward.files import read_authority, read_policy
 from enarx.tenant.steward.log import Entry
 from enarx.tenant.steward.store import connect
-from tests.tenant.keeps import NOW, Keep, authority, manifest, policy_text, simulator
+from tests.evidence.snp.forge import extension
+from tests.tenant.keeps import NOW, Keep, authority, make_csr, manifest, policy_text, simulator
+from tests.tenant.signed import envelope, keep, signed_by
 
 AT = NOW.isoformat()
 
@@ -104,6 +110,84 @@ def test_check_tells_the_services_decision(request_files: dict[str, Path], capsy
     assert found["accepted"] is False
 
 
+def checked(csr: Path, config: str, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and decision of ``steward check --json``."""
+    (csr.parent / "config.toml").write_text(config)
+    status = enarx("steward", "check", csr, "--config", csr.parent / "config.toml", "--at", AT, "--json", *options)
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_check_refuses_sgx_by_name_and_kvm_unless_it_is_switched_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = ec.derive_private_key(7, ec.SECP256R1())
+    sgx, kvm = tmp_path / "sgx.csr", tmp_path / "kvm.csr"
+    sgx.write_bytes(make_csr(key, [extension(binding.SGX_EVIDENCE_OID, b"\x30\0")]))
+    kvm.write_bytes(make_csr(key, [extension(binding.KVM_EVIDENCE_OID, b"")]))
+    status, found = checked(sgx, "", capsys)
+    assert (status, found["code"], found["technology"]) == (5, "technology-unsupported", "sgx")
+    assert found["error"]["message"] == "SGX evidence is not supported"
+    status, found = checked(kvm, "", capsys)
+    assert (status, found["code"], found["technology"]) == (5, "kvm-not-accepted", "kvm")
+    status, found = checked(kvm, "[debug]\nkvm = true\n", capsys)
+    assert (status, found["accepted"]) == (0, True)
+
+
+def test_check_refuses_what_is_no_request_as_the_service_would(
+    request_files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep = Keep()
+    csr, (evidence, manifest_extension) = keep.csr(), keep.extensions()
+    twice = make_csr(keep.key, [evidence, evidence, manifest_extension])
+    pem = b"-----BEGIN CERTIFICATE REQUEST-----\n%s-----END CERTIFICATE REQUEST-----\n"
+    wrong = request_files["csr"].with_name("wrong")
+    for data, code in (
+        (b"", "malformed"),
+        (b"-----BEGIN CERTIFICATE REQUEST-----\n!", "malformed"),
+        (csr + b"\0", "malformed"),
+        (csr[:-1], "malformed"),
+        (twice, "duplicate-extension"),
+        (make_csr(keep.key, [extension(binding.SNP_EVIDENCE_OID, bytes(10_000_000))]), "too-long"),
+        (pem % base64.encodebytes(twice), "duplicate-extension"),
+        (pem % base64.encodebytes(bytes(10_000_000)), "too-long"),
+        (make_csr(keep.key, []), "evidence-missing"),
+    ):
+        wrong.write_bytes(data)
+        status, found = checked(wrong, policy_text(), capsys, "--manifest", str(request_files["manifest"]))
+        assert (status, found["code"]) == (5, code)
+
+
+def test_check_judges_a_bundle_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = ec.derive_private_key(7, ec.SECP256R1())
+    kvm, bare = make_csr(key, [extension(binding.KVM_EVIDENCE_OID, b"")]), make_csr(key, [])
+    bundle = tmp_path / "bundle"
+    bundle.write_bytes(der.encode(der.SEQUENCE, kvm * 3))
+    status, found = checked(bundle, "[debug]\nkvm = true\n", capsys)
+    assert (status, found["format"]) == (0, "enarx-steward-bundle-decision/1")
+    assert (found["accepted"], found["requests"], len(found["decisions"])) == (True, 3, 3)
+    bundle.write_bytes(der.encode(der.SEQUENCE, kvm + bare + kvm))
+    status, found = checked(bundle, "[debug]\nkvm = true\n", capsys)
+    assert (status, [one["code"] for one in found["decisions"]]) == (5, ["accepted", "evidence-missing"])
+    assert enarx("steward", "check", bundle, "--config", tmp_path / "config.toml", "--at", AT) == 5
+    out = capsys.readouterr().out
+    assert "request 1 of 3: ACCEPTED" in out
+    assert "request 2 of 3: REFUSED: the request has no evidence" in out
+    with pytest.raises(UsageError):
+        enarx("steward", "check", bundle, "--config", tmp_path / "config.toml", "--manifest", bundle)
+
+
+@pytest.mark.parametrize(
+    ("at", "code"),
+    [("2019-12-31T00:00:00Z", "certificate-not-yet-valid"), ("2046-01-01T00:00:00Z", "certificate-expired")],
+)
+def test_check_before_and_after_validity_refuses(
+    at: str, code: str, request_files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--config", request_files["policy"], "--manifest", request_files["manifest"], "--json")
+    assert enarx("steward", "check", request_files["csr"], *common, "--at", at) == 5
+    assert json.loads(capsys.readouterr().out)["code"] == code
+
+
 def test_check_judges_whether_the_manifest_pins_this_steward(request_files: dict[str, Path], tmp_path: Path) -> None:
     common = ("steward", "check", request_files["csr"], "--config", request_files["policy"], "--at", AT)
     manifest_file = ("--manifest", request_files["manifest"])
@@ -114,6 +198,31 @@ def test_check_judges_whether_the_manifest_pins_this_steward(request_files: dict
     assert enarx(*common, *manifest_file, "--ca", other) == 5
     with pytest.raises(UsageError):
         enarx(*common, *manifest_file, "--ca", request_files["csr"])
+
+
+def test_check_and_explain_judge_the_signatures_that_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = keep()
+    assert one.manifest is not None
+    files = {"csr": one.csr(), "manifest": one.manifest.encode(), "good.sig": envelope("a"), "bad.sig": envelope("b")}
+    files["policy"] = policy_text(workload=signed_by("a")).encode()
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    common = ("--manifest", tmp_path / "manifest", "--at", AT)
+    check = ("steward", "check", tmp_path / "csr", "--config", tmp_path / "policy", *common)
+    explain = ("policy", "explain", tmp_path / "policy", "--evidence", tmp_path / "csr", *common)
+    for command in (check, explain):
+        assert enarx(*command, "--signature", tmp_path / "bad.sig", "--signature", tmp_path / "good.sig") == 0
+        assert "workload-signature" in capsys.readouterr().out
+        assert enarx(*command, "--signature", tmp_path / "bad.sig", "--json") == 5
+        assert json.loads(capsys.readouterr().out)["code"] == "signature-mismatch"
+        assert enarx(*command) == 5
+        assert "Code: signature-missing" in capsys.readouterr().out
+        with pytest.raises(UsageError):
+            enarx(*command, *[part for _ in range(9) for part in ("--signature", tmp_path / "good.sig")])
+    assert enarx("policy", "check", tmp_path / "policy") == 0
+    assert "workload web: any package signed by 1 of 1: ed25519 sha256:" in capsys.readouterr().out
 
 
 def test_explain_prints_the_appraisal_of_a_refusal(
@@ -212,6 +321,32 @@ def test_revoking_is_logged_once_and_needs_a_certificate_that_was_issued(
     assert caught.value.code == "serial"
     with closing(connect(str(tmp_path / "steward.db"))) as store:
         assert store.head().sequence == 3
+
+
+@pytest.mark.parametrize(
+    ("database", "code"),
+    [
+        ("postgresql://u:s3cret%zz@host/db", "database-address"),
+        ("postgresql://u:s3 cret@host/db", "database-address"),
+        ("postgresql:password=s3cret s3cret", "database-address"),
+        ("mysql://u:s3cret@host/db", "database-kind"),
+        ("http://u:s3cret@host/db", "database-kind"),
+        ("postgresql://u:s3cret@127.0.0.1:1/db", "database"),
+    ],
+)
+def test_no_password_of_a_database_is_shown(database: str, code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from enarx.cli.main import main
+
+    assert main(["steward", "log", "--database", database]) == 1
+    captured = capsys.readouterr()
+    assert f"Code: {code}\n" in captured.err
+    assert "s3" not in captured.out + captured.err
+
+
+def test_the_database_may_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path)
+    monkeypatch.setenv("STEWARD_DATABASE", str(tmp_path / "steward.db"))
+    assert enarx("steward", "log", "--verify") == 0
 
 
 def test_reading_makes_no_database(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from tests import support, workloads
 from tests.e2e.command import config, enarx, environment
 
 SECRET = "correct horse battery staple"
+CURRENT_TCB = "[simulated.minimum_tcb.reported]\nsnp = 24\n"
+"""What the simulated processor has when it does not lie about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,12 @@ class Tenant:
 @contextlib.contextmanager
 def tenant(
     home: Path, *modules: bytes, configured: str | None = None, simulated: bool = True, lifetime: str = "24h",
-    secrets: Mapping[str, bytes] | None = None,
+    secrets: Mapping[str, bytes] | None = None, signer: Path | None = None,
 ) -> Iterator[Tenant]:  # fmt: skip
     """A Steward that accepts the process Keeps of this installation with these modules, and gives them SECRET.
 
-    ``modules`` may be packages as well. ``secrets`` are further ones, in files of their own.
+    ``modules`` may be packages as well. ``secrets`` are further ones, in files of their own. ``signer`` is the key that
+    has to have signed, in the place of ``modules``.
     """
     directory = home / "steward"
     variables = environment(home)
@@ -74,10 +77,11 @@ def tenant(
     measurement = enarx("simulator", "measure", cwd=home).stdout.decode().strip()
     made = enarx("steward", "init", directory, "--name", "127.0.0.1", cwd=home)
     assert made.returncode == 0, made.stderr.decode()
-    text = f'[simulated]\nroot = "../root.pem"\nmeasurement = ["{measurement}"]\n' if simulated else ""
+    text = f'[simulated]\nroot = "../root.pem"\nmeasurement = ["{measurement}"]\n{CURRENT_TCB}' if simulated else ""
     digests = ", ".join(f'"{digest_of(module)}"' for module in modules)
+    which = f'signed_by = ["{signer}"]' if signer else f"digest = [{digests}]"
     stated = f'config = ["{digest_of(configured.encode())}"]\n' if configured else ""
-    text += f'[workload.web]\ndigest = [{digests}]\nargs = "any"\n{stated}'
+    text += f'[workload.web]\n{which}\nargs = "any"\n{stated}'
     text += f'[[secret]]\nname = "password"\nvalue = "{SECRET}"\nworkloads = ["web"]\nsimulated = true\n'
     for name, value in (secrets or {}).items():
         (directory / name).write_bytes(value)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from enarx.keep.tls import report_cut_off
+from tests.descriptors import becomes_ready
 from tests.workloads import ADDRESS, SECONDS
 
 CHUNK = 65536
@@ -133,8 +134,8 @@ def echoed(sock: socket.socket, data: bytes) -> bytes:
                 result += part
                 idle = False
             if idle:
-                ready = select.select([sock], [sock] if view else [], [], SECONDS)
-                assert any(ready), f"nothing more after {len(result)} of {len(data)} bytes"
+                ready = becomes_ready(sock.fileno(), select.POLLIN | (select.POLLOUT if view else 0), SECONDS)
+                assert ready, f"nothing more after {len(result)} of {len(data)} bytes"
     finally:
         sock.settimeout(SECONDS)
     return bytes(result)

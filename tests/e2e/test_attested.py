@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import ssl
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from cryptography import x509
@@ -18,10 +21,12 @@ from enarx.evidence.snp.enarx import parse_evidence, parse_manifest_digest
 from enarx.host.process import KeepProcess
 from enarx.manifest import digest_of
 from enarx.manifest import parse as parse_manifest
+from enarx.tenant.steward.files import read_authority
 from tests import programs, workloads
-from tests.e2e import peers
+from tests.e2e import peers, tampering
 from tests.e2e.attested import SECRET, Forger, Tenant, hostile_launch, manifest_of, package, serving, tenant
-from tests.e2e.command import STDIO, code_of, config, enarx, environment, module
+from tests.e2e.command import SECONDS, STDIO, code_of, config, enarx, environment, module
+from tests.keep.tenants import read_request, response
 
 NOTCAPABLE = 76
 both = pytest.mark.usefixtures("both_links")
@@ -101,6 +106,31 @@ def test_client_that_trusts_the_ca_alone_meets_the_workload_and_its_evidence(tmp
         assert parse_evidence(evidence.value).report[0x50:0x90] == binding.report_data(key)
 
 
+def test_every_version_that_the_signer_signed_is_accepted_and_no_other(tmp_path: Path) -> None:
+    def ended(*words: str | Path) -> None:
+        done = enarx(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr.decode()
+
+    for name in ("release", "other"):
+        ended("key", "package", "create", "--type", "p384", "--out", tmp_path / f"{name}.key")
+    ended("key", "package", "public", tmp_path / "release.key", "--out", tmp_path / "release.pub")
+    signature = tmp_path / "app.wasm.sig"
+    with tenant(tmp_path, signer=tmp_path / "release.pub") as ours:
+        for version in (programs.HELLO, programs.HELLO + b"\0\x02\x01x"):
+            path = module(tmp_path, version)
+            signature.unlink(missing_ok=True)
+            ended("package", "sign", path, "--key", tmp_path / "release.key")
+            done = ours.run(path)
+            assert (done.returncode, done.stdout) == (0, b"ready\n"), done.stderr.decode()
+        kept = signature.read_bytes()
+        signature.unlink()
+        refused(ours.run(path), "steward-refused", "workload")
+        ended("package", "sign", path, "--key", tmp_path / "other.key")
+        refused(ours.run(path), "steward-refused", "workload")
+        signature.write_bytes(kept)  # of the second version
+        refused(ours.run(module(tmp_path, programs.HELLO)), "steward-refused", "workload")
+
+
 def test_without_a_steward_there_is_no_evidence(tmp_path: Path) -> None:
     done = enarx("run", module(tmp_path, programs.HELLO), "--verbose", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, b"ready\n")
@@ -169,7 +199,14 @@ def test_evidence_that_is_not_over_the_keeps_key_stops_the_keep(honest: Tenant, 
 
 
 @pytest.mark.parametrize(
-    ("lie", "word"), [("debug", "debug"), ("revoked", "revoked"), ("other-keep", "measurement"), ("self-made-root", "")]
+    ("lie", "word"),
+    [
+        ("debug", "debug"),
+        ("old-tcb", "tcb"),
+        ("revoked", "revoked"),
+        ("other-keep", "measurement"),
+        ("self-made-root", "self-made"),
+    ],
 )
 def test_evidence_that_does_not_hold_is_refused_by_the_steward(
     honest: Tenant, tmp_path: Path, lie: str, word: str
@@ -186,6 +223,36 @@ def test_simulator_that_the_policy_does_not_name_is_refused(honest: Tenant, tmp_
 def test_policy_that_names_no_simulator_accepts_none(tmp_path: Path) -> None:
     with tenant(tmp_path, programs.HELLO, simulated=False) as strict:
         refused(strict.run(module(tmp_path, programs.HELLO)), "steward-refused")
+
+
+@pytest.mark.parametrize(
+    ("act", "frame"),
+    [(act, frame) for act in ("drop", "duplicate", "swap") for frame in range(3) if (act, frame) != ("swap", 2)],
+)
+def test_host_that_drops_reorders_or_duplicates_frames_runs_no_workload(
+    honest: Tenant, act: tampering.Act, frame: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """LAUNCH, the manifest, the module, which is the last one."""
+    issued = honest.log().count('"outcome":"issued"')
+    launched = manifest_of(package(programs.HELLO), honest.steward)
+    with tampering.tampering(act, frame):
+        ending = hostile_launch(honest.home, launched, package(programs.HELLO))
+    assert ending.status == 1
+    assert ending.code in ("link-frame", "link-closed", "manifest-not-attested", "handover-module"), ending
+    assert "ready" not in capfd.readouterr().out
+    assert honest.log().count('"outcome":"issued"') == issued
+
+
+@pytest.mark.parametrize("act", ["drop", "duplicate", "swap"])
+@pytest.mark.parametrize("direction", ["request", "answer"])
+def test_host_that_tampers_with_records_between_keep_and_steward_runs_no_workload(
+    honest: Tenant, act: tampering.Act, direction: Literal["request", "answer"], tmp_path: Path
+) -> None:
+    """With the second that is encrypted: the head of the Keep's request, or the Steward's certificate."""
+    with tampering.tampering_proxy(int(honest.url.rpartition(":")[2]), act, direction, 1) as port:
+        path = module(tmp_path, programs.HELLO)
+        done = enarx("run", path, "--steward", f"https://127.0.0.1:{port}", "--steward-ca", honest.pin, cwd=honest.home)
+    refused(done, "steward-unreachable")
 
 
 # --- attacks in the Steward's place
@@ -215,6 +282,40 @@ def test_certificate_that_is_not_the_stewards_is_refused(honest: Tenant, tmp_pat
         done = enarx("run", path, "--steward", f"https://127.0.0.1:{port}", "--steward-ca", honest.pin, cwd=honest.home)
     refused(done, "steward-ca")
     assert asked in ([], [b""])
+
+
+def test_stewards_answer_for_another_key_stops_the_keep(honest: Tenant, tmp_path: Path) -> None:
+    """By whoever has the very CA that is pinned: a whole honest answer, to another Keep with the same manifest."""
+    ca = read_authority(honest.directory / "ca.pem", honest.directory / "ca.key")
+    key, chain = ca.issue_service(("127.0.0.1",), datetime.now(UTC))
+    (tmp_path / "service.pem").write_bytes(key + chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "service.pem")
+    answers: list[bytes] = []
+
+    def replay(sock: object) -> None:
+        assert isinstance(sock, ssl.SSLSocket)
+        _, _, body = read_request(sock)
+        if not answers:
+            answers.append(asked(honest, body))
+        sock.sendall(response(answers[0]))
+
+    path = module(tmp_path, programs.HELLO)
+    with peers.server(replay, context, connections=2) as port:
+        command = ("run", path, "--steward", f"https://127.0.0.1:{port}", "--steward-ca", honest.pin)
+        first, second = (enarx(*command, cwd=honest.home) for _ in range(2))
+    assert (first.returncode, first.stdout) == (0, b"ready\n"), first.stderr.decode()
+    refused(second, "certificate-key", "it is for another key than this Keep's")
+
+
+def asked(honest: Tenant, body: bytes) -> bytes:
+    """What the Steward answers."""
+    context = ssl.create_default_context(cafile=str(honest.ca))
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{honest.url}/v1/attest", body, headers)
+    with urllib.request.urlopen(request, context=context, timeout=SECONDS) as answer:
+        found: bytes = answer.read()
+    return found
 
 
 @both
@@ -279,4 +380,4 @@ def test_wrong_usage_is_refused(options: list[str], honest: Tenant, tmp_path: Pa
 def test_pin_that_is_no_digest_is_refused(pin: str, honest: Tenant, tmp_path: Path) -> None:
     path = module(tmp_path, programs.HELLO)
     done = enarx("run", path, "--steward", honest.url, "--steward-ca", pin, cwd=honest.home)
-    assert code_of(done.stderr) == "manifest-digest"
+    assert (done.returncode, code_of(done.stderr)) == (2, "ca-digest")

@@ -43,6 +43,15 @@ def test_what_is_no_module(content: bytes, code: str, tmp_path: Path) -> None:
         assert "Hint: " in text
 
 
+def test_what_the_compiler_says_is_in_one_line(tmp_path: Path) -> None:
+    _, text = refused(tmp_path, "run", module(tmp_path, b"\0asm\x01\0\0\0\xff"))
+    first = text.splitlines()[0]
+    assert first.startswith(
+        "Error: failed to compile Wasm module: failed to parse WebAssembly module: malformed section"
+    )
+    assert "Caused by" not in text
+
+
 def test_every_prefix_of_a_module_is_refused(tmp_path: Path) -> None:
     whole = programs.assemble('(module (func (export "_start")))')
     assert enarx("run", "--no-cache", module(tmp_path, whole), cwd=tmp_path).returncode == 0
@@ -126,6 +135,16 @@ def test_errors_in_the_config_have_line_and_column(text: str, place: str, code: 
     assert f"Error: {path}:{place}" in shown
     assert found == code
     assert "Hint: " in shown
+    assert "Caused by" not in shown  # the message has said all of it
+
+
+def test_a_workload_that_asks_for_a_steward_is_not_run_without_one(tmp_path: Path) -> None:
+    """It would serve under a certificate that proves nothing."""
+    path = config(tmp_path, 'steward = "https://attest.example.com"\n' + STDIO)
+    found, shown = refused(tmp_path, "run", "--wasmcfgfile", path, module(tmp_path, programs.HELLO))
+    assert found == "config-steward"
+    assert "https://attest.example.com" in shown
+    assert "Hint: run with --steward" in shown
 
 
 def test_a_config_that_is_not_utf_8(tmp_path: Path) -> None:

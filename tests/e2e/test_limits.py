@@ -55,6 +55,14 @@ def test_a_directory_that_does_not_fit_is_named(tmp_path: Path) -> None:
     assert (done.returncode, code_of(done.stderr), done.stdout) == (OVER, "limit-filesystem", b"")
 
 
+def test_a_machine_without_room_for_linear_memory_is_not_taken_for_a_fault_of_the_module(tmp_path: Path) -> None:
+    path = module(tmp_path, programs.HELLO)
+    done = enarx("run", "--no-cache", path, cwd=tmp_path, prefix=["prlimit", "--as=3000000000", "--"])
+    assert (done.returncode, code_of(done.stderr), done.stdout) == (1, "memory-shortage", b"")
+    assert b"no address space" in done.stderr
+    assert b"ulimit -v" in done.stderr
+
+
 def test_what_stays_within_its_limits_runs(tmp_path: Path) -> None:
     limits = 'memory = "8 MiB"\nfilesystem = "64 KiB"\ndescriptors = 4\ndeadline = "1h"\nmodule = "64 KiB"\n'
     (tmp_path / "site").mkdir()

@@ -137,6 +137,15 @@ def test_the_config_may_be_named_by_the_environment(tmp_path: Path) -> None:
     assert done.stdout == b"main.wasm\0x\0"
 
 
+def test_a_config_without_a_name_is_no_config_less(tmp_path: Path) -> None:
+    path = module(tmp_path, programs.ARGS)
+    done = enarx("run", "--wasmcfgfile", "", path, cwd=tmp_path)
+    assert (done.returncode, code_of(done.stderr), done.stdout) == (2, "usage", b"")
+    assert b"--wasmcfgfile: it names no file" in done.stderr
+    done = enarx("run", path, cwd=tmp_path, env=environment(tmp_path, ENARX_WASMCFGFILE=""))
+    assert done.stdout == b"main.wasm\0"
+
+
 @both
 def test_stdin_from_a_pipe_is_echoed_whole(tmp_path: Path) -> None:
     data = os.urandom(2 << 20)
@@ -271,8 +280,19 @@ def test_a_directory_nested_deeper_than_calls_may_is_copied(tmp_path: Path) -> N
 def test_timings_tell_where_start_up_went(tmp_path: Path) -> None:
     done = enarx("run", "--timings", module(tmp_path, programs.HELLO), cwd=tmp_path)
     assert done.returncode == 0
-    for step in ("host: all", "keep: sandbox, first half", "keep: compiled", "keep: streams open"):
-        assert step in done.stderr.decode()
+    text = done.stderr.decode()
+    steps = ["host: all", "keep: sandbox, first half", "keep: compiled", "keep: streams open"]
+    assert sorted(steps, key=text.index) == steps
+
+
+def test_no_socket_is_opened_for_a_module_that_is_not_compiled_yet(tmp_path: Path) -> None:
+    """It may take long, and whoever connects expects an answer; nor is one opened for what cannot run."""
+    entry = '[[files]]\nkind = "listen"\nname = "L"\nprot = "tcp"\naddr = "127.0.0.1"\nport = 0\n'
+    path = config(tmp_path, STDIO + entry)
+    content = programs.assemble('(module (import "env" "f" (func)) (func (export "_start")))')
+    done = enarx("run", "--verbose", "--wasmcfgfile", path, module(tmp_path, content), cwd=tmp_path)
+    assert (done.returncode, code_of(done.stderr)) == (1, "wasm-import")
+    assert b"listening on" not in done.stderr
 
 
 def test_the_checked_calls_give_the_same_result(tmp_path: Path) -> None:

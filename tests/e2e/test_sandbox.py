@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +94,13 @@ def test_a_keep_has_no_descriptor_of_the_hosts_but_the_link_and_what_it_asked_fo
     assert sorted(target for target in targets.values() if target.startswith("pipe:")) == sorted(standard)
 
 
+def test_an_inherited_descriptor_beyond_a_limit_that_was_lowered_since_does_not_matter(tmp_path: Path) -> None:
+    lower = "import os, resource, sys; os.dup2(0, 200); resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)); "
+    code = lower + "os.execv(sys.argv[1], sys.argv[1:])"
+    done = enarx("run", module(tmp_path, programs.HELLO), cwd=tmp_path, prefix=[sys.executable, "-I", "-S", "-c", code])
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"ready\n", b"")
+
+
 @needs_root
 def test_a_keep_leaves_no_core_and_cannot_raise_its_limits(looping: Running) -> None:
     lines = Path(f"/proc/{looping.keep_pid()}/limits").read_text().splitlines()
@@ -98,6 +108,38 @@ def test_a_keep_leaves_no_core_and_cannot_raise_its_limits(looping: Running) -> 
     assert limits["Max core file size"] == ["0", "0"]
     soft, hard = limits["Max open files"]
     assert soft == hard
+
+
+def test_a_keep_makes_no_network_socket_of_its_own(require_tool: Callable[[str, str], Path], tmp_path: Path) -> None:
+    """Its streams come from the host. What the kernel was asked for, from the first instruction of both on."""
+    strace = require_tool("strace", "strace")
+    if subprocess.run([strace, "-qq", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody trace a process")
+    with socket.create_server(("127.0.0.1", 0)) as peer:
+        port = peer.getsockname()[1]
+        text = f"""{STDIO}
+            [[files]]\nkind = "connect"\nprot = "tcp"\nhost = "127.0.0.1"\nport = {port}\n
+            [[files]]\nkind = "listen"\nname = "plain"\nprot = "tcp"\naddr = "127.0.0.1"\nport = 0\n
+            [[files]]\nkind = "listen"\nname = "secure"\nprot = "tls"\naddr = "127.0.0.1"\nport = 0\n"""
+        calls = "trace=execve,clone,clone3,fork,vfork,socket,bind,listen,connect,accept,accept4"
+        done = enarx(
+            "run", "--wasmcfgfile", config(tmp_path, text), module(tmp_path, programs.HELLO), cwd=tmp_path,
+            prefix=[str(strace), "-f", "-qq", "-e", calls, "-e", "signal=none", "-o", str(tmp_path / "trace")],
+        )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"ready\n", b"")
+    lines = [line.split(maxsplit=1) for line in (tmp_path / "trace").read_text().splitlines()]
+    _, keep = [task for task, call in lines if call.startswith("execve(")]
+    tasks, found = {keep}, list[str]()
+    for task, call in lines:
+        name = call.removeprefix("<... ").replace(" ", "(").partition("(")[0]
+        if task not in tasks:
+            found.append(name)
+        elif name in ("clone", "clone3") and (made := re.search(r" = (\d+)$", call)):
+            tasks.add(made[1])
+        else:
+            assert name in ("execve", "clone", "clone3"), call
+    assert len(tasks) > 1
+    assert {"socket", "bind", "listen", "connect"} <= set(found)  # by the host
 
 
 def test_verbose_says_what_was_applied(tmp_path: Path) -> None:

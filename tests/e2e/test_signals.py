@@ -63,7 +63,7 @@ def test_a_keep_does_not_outlive_its_host(situation: str, tmp_path: Path) -> Non
         keep = run.keep_pid()
         run.process.kill()
         run.process.wait()
-        wait_for(lambda: not alive(keep), "the Keep is still there", seconds=10)
+        wait_for(lambda: not alive(keep), "the Keep is still there")
 
 
 @pytest.mark.parametrize("situation", ["loops", "compiles"])
@@ -105,4 +105,4 @@ def test_a_signal_before_the_launch_leaves_no_keep(tmp_path: Path) -> None:
         run.process.send_signal(signal.SIGINT)
         status, stderr = run.finish()
         assert (status, stderr) == (130, b"")
-        wait_for(lambda: not alive(keep), "the Keep is still there", seconds=10)
+        wait_for(lambda: not alive(keep), "the Keep is still there")

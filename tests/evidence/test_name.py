@@ -46,6 +46,7 @@ def test_attributes_and_values_of_unknown_kind_stay_visible() -> None:
 def test_control_characters_do_not_reach_a_terminal() -> None:
     name = der.encode(der.SEQUENCE, relative("2.5.4.3", der.encode(der.UTF8_STRING, b"a\x1b[2J\nb")))
     assert distinguished_name(name) == "CN=a\\?[2J\\?b"
+    assert common_name(name) == "a?[2J?b"
 
 
 @pytest.mark.parametrize(

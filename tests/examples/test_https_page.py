@@ -47,6 +47,18 @@ def exchange(server: workloads.Server, request: bytes) -> bytes:
         return peers.receive_to_the_end(sock)
 
 
+def is_open(sock: socket.socket) -> bool:
+    """Whether the server has neither closed nor said anything."""
+    sock.setblocking(False)
+    try:
+        sock.recv(1)
+    except ssl.SSLWantReadError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def head_of(response: bytes) -> str:
     return response.partition(b"\r\n\r\n")[0].decode()
 
@@ -196,13 +208,18 @@ def test_slow_and_silent_clients_do_not_delay_a_good_one(server: workloads.Serve
 def test_more_connections_than_slots_make_the_oldest_leave(server: workloads.Server) -> None:
     import contextlib
 
-    with contextlib.ExitStack() as stack:
-        context = peers.client_context()
-        for _ in range(CONNECTIONS + 5):
-            stack.enter_context(peers.client(server.port, tls=True, context=context))
-        started = time.monotonic()
-        assert exchange(server, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
-        assert time.monotonic() - started < 10  # before a deadline has made room
+    def left_in_the_slots() -> int:
+        with contextlib.ExitStack() as stack:
+            context = peers.client_context()
+            socks = [
+                stack.enter_context(peers.client(server.port, tls=True, context=context))
+                for _ in range(CONNECTIONS + 5)
+            ]
+            assert exchange(server, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+            return sum(is_open(sock) for sock in socks)
+
+    # Again, as on a busy machine deadlines may have made room before.
+    assert any(CONNECTIONS - 2 <= left_in_the_slots() <= CONNECTIONS for _ in range(3))
 
 
 def test_client_that_breaks_off_does_no_harm(server: workloads.Server) -> None:
@@ -221,7 +238,7 @@ def test_half_a_request_is_given_up_after_its_time(server: workloads.Server) -> 
     started = time.monotonic()
     response = exchange(server, REQUEST[:-2])
     assert response.startswith(b"HTTP/1.1 408 ")
-    assert 5 < time.monotonic() - started < 40
+    assert time.monotonic() - started > 5
 
 
 def test_curl_fetches_the_page(server: workloads.Server, require_tool: Callable[[str, str], Path]) -> None:

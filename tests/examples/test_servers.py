@@ -177,8 +177,8 @@ def test_go_http_serves_many_clients(require_tool: Callable[[str, str], Path], t
 
     def ask(port: int, *options: str) -> str:
         done = subprocess.run(
-            [curl, "--silent", "--insecure", "--max-time", "30", *options], capture_output=True, text=True,
-            timeout=workloads.SECONDS, check=False,
+            [curl, "--silent", "--insecure", *options], capture_output=True, text=True, timeout=workloads.SECONDS,
+            check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

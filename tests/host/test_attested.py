@@ -11,6 +11,7 @@ import pytest
 
 from enarx.errors import MalformedError, UsageError
 from enarx.host.attested import SimulatedLaunch, manifest_of, parse_allow, with_manifest
+from enarx.host.filebytes import parts_of
 from enarx.host.launch import Package
 from enarx.host.process import private_bytecode
 from enarx.manifest import Allow, ManifestFile, StewardPin, digest_of
@@ -37,7 +38,7 @@ def test_manifest_names_everything_that_is_handed_over_in_its_order() -> None:
     assert (manifest.steward, manifest.allow) == (PIN, Allow((443,), ()))
     handed = with_manifest(package, manifest)
     kind, name, data = handed.objects[0]
-    assert (kind, name, parse_manifest(bytes(data))) == ("manifest", "", manifest)
+    assert (kind, name, parse_manifest(b"".join(parts_of(data)))) == ("manifest", "", manifest)
     assert handed.objects[1:] == objects
 
 
@@ -96,7 +97,7 @@ def test_launch_that_fails_says_why_and_closes_the_channel(monkeypatch: pytest.M
     (tmp_path / "enarx" / "simulator").mkdir(parents=True, mode=0o755)
     ours, theirs = socket.socketpair()
     with theirs:
-        theirs.settimeout(20)
+        theirs.settimeout(120)
         launch = SimulatedLaunch(ours, datetime.now(UTC), "", lambda line: None)
         assert theirs.recv(1) == b""
         assert getattr(launch.failure, "code", "") == "simulator-permissions"

@@ -11,6 +11,7 @@ import pytest
 
 from enarx.errors import ConfigError, HostError, UsageError
 from enarx.host import load
+from enarx.host.filebytes import parts_of
 from enarx.host.load import archive, load_package, path_of
 
 CA = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -43,7 +44,7 @@ def test_a_package_holds_config_certificates_module_and_directories_in_order(tmp
     assert [(kind, name) for kind, name, _ in package.objects] == [
         ("config", "Enarx.toml"), ("ca", "ca.pem"), ("module", "main.wasm"), ("layer", "/b"),
     ]  # fmt: skip
-    assert [bytes(data) for _, _, data in package.objects[:3]] == [text.encode(), CA, b"\0asm"]
+    assert [b"".join(parts_of(data)) for _, _, data in package.objects[:3]] == [text.encode(), CA, b"\0asm"]
     assert package.env == [("A", "1"), ("B", "x=y")]
 
 
@@ -59,6 +60,30 @@ def test_an_archive_has_parents_first_links_as_links_and_nobody_as_owner(site: P
 def test_what_is_neither_file_directory_nor_link_is_left_out(site: Path) -> None:
     os.mkfifo(site / "fifo")
     assert "fifo" not in members(site)
+
+
+@pytest.mark.parametrize("place", ["file", "directory", "link"])
+def test_a_name_that_is_not_utf_8_is_told_with_its_path(place: str, site: Path) -> None:
+    odd = os.fsencode(site) + b"/below/\xff"
+    if place == "file":
+        open(odd, "wb").close()
+    elif place == "directory":
+        os.mkdir(odd)
+    else:
+        os.symlink(b"\xff", os.fsencode(site) + b"/below/link")
+    with pytest.raises(HostError) as caught:
+        archive(site)
+    assert caught.value.code == "file-name"
+    assert f"{site}/below/" in caught.value.message
+    assert caught.value.hint
+
+
+def test_more_files_than_a_launch_can_announce_are_refused(tmp_path: Path, site: Path) -> None:
+    (tmp_path / "app.wasm").write_bytes(b"\0asm")
+    fit = [f"{site}::/{number}" for number in range(load.MAX_FILES - 1)]  # the module is one
+    assert load_package(module=tmp_path / "app.wasm", config=None, directories=fit, env=[])
+    with pytest.raises(UsageError, match=f"has {load.MAX_FILES + 1} files .* more than {load.MAX_FILES}"):
+        load_package(module=tmp_path / "app.wasm", config=None, directories=[*fit, f"{site}::/x"], env=[])
 
 
 def test_a_directory_that_is_too_large_is_refused_before_it_is_read(
@@ -130,4 +155,4 @@ def test_a_module_may_come_from_a_pipe(tmp_path: Path) -> None:
         package = load_package(module=Path(f"/dev/fd/{read}"), config=None, directories=[], env=[])
     finally:
         os.close(read)
-    assert bytes(package.objects[0][2]) == b"\0asm"
+    assert b"".join(parts_of(package.objects[0][2])) == b"\0asm"

@@ -24,8 +24,8 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM1024P384PublicKey, Suite
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -40,6 +40,7 @@ from enarx.keep.attested import Attested, attest
 from enarx.keep.attester import RawEvidence
 from enarx.keep.attester_simulated import Source
 from enarx.manifest import Manifest, StewardPin, Workload, digest_of
+from enarx.sealing import SEALING_KEY_OID
 from enarx.simulator import certificates
 from tests.evidence.snp.forge import FAR_OFF, LONG_AGO, Machine, Vendor, spki
 
@@ -189,6 +190,7 @@ class Steward:
 
     ca: Authority = field(default_factory=Authority)
     secrets: Mapping[str, bytes] = field(default_factory=lambda: SECRETS)
+    hybrid: bool = True
     certify: ec.EllipticCurvePublicKey | None = None
     seal_to: ec.EllipticCurvePublicKey | None = None
     manifest_digest: bytes | None = None
@@ -197,6 +199,7 @@ class Steward:
     chain: Callable[[list[bytes]], list[bytes]] = lambda chain: chain
     change: Callable[[dict[str, Any]], Any] = lambda answer: answer
     seen: list[dict[str, Any]] = field(default_factory=list)
+    lattice: mlkem.MLKEM1024PublicKey | None = None
 
     def answer(self, body: bytes) -> bytes:
         request = json.loads(body)
@@ -213,6 +216,9 @@ class Steward:
         key = csr.public_key()
         assert isinstance(key, ec.EllipticCurvePublicKey)
         digest = self.manifest_digest or sha256(manifest).digest()
+        lattice = asked.get(SEALING_KEY_OID, b"")
+        assert not lattice or lattice[:4] == b"\x04\x82\x06\x20"  # OCTET STRING of 1568 bytes
+        self.lattice = mlkem.MLKEM1024PublicKey.from_public_bytes(lattice[4:]) if lattice and self.hybrid else None
         extensions = self.extensions(
             {
                 binding.SNP_EVIDENCE_OID: asked[binding.SNP_EVIDENCE_OID],
@@ -229,9 +235,15 @@ class Steward:
         return json.dumps(self.change(answer)).encode()
 
     def _seal(self, name: str, value: bytes, key: ec.EllipticCurvePublicKey, digest: bytes) -> dict[str, str]:
-        suite = Suite(KEM.P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM)
-        sealed = suite.encrypt(value, key, b"enarx secret v1\0" + digest + name.encode())
-        return {"name": name, "enc": _text(sealed[:97]), "ciphertext": _text(sealed[97:])}
+        info = b"enarx secret v1\0" + digest + name.encode()
+        rest = KDF.HKDF_SHA384, AEAD.AES_256_GCM
+        if self.lattice is None:
+            kem, size = "P-384", 97
+            sealed = Suite(KEM.P384, *rest).encrypt(value, key, info)
+        else:
+            kem, size = "MLKEM1024-P384", 1665
+            sealed = Suite(KEM.MLKEM1024_P384, *rest).encrypt(value, MLKEM1024P384PublicKey(self.lattice, key), info)
+        return {"name": name, "kem": kem, "enc": _text(sealed[:size]), "ciphertext": _text(sealed[size:])}
 
     def pin(self, url: str) -> StewardPin:
         return StewardPin(url, self.ca.pin)
@@ -281,7 +293,7 @@ def tls_server(
             done.set()
             with contextlib.suppress(OSError), socket.create_connection(listener.getsockname(), timeout=1):
                 pass
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 

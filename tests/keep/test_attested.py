@@ -10,17 +10,27 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem
 
 from enarx.errors import AuthenticityError, EvidenceError, MalformedError
 from enarx.evidence import binding
 from enarx.evidence.snp import authenticate, certtable, parse
 from enarx.evidence.snp.enarx import parse_evidence, parse_manifest
-from enarx.keep.attested import Attested, attest, attest_request, endorsements, new_key
+from enarx.keep.attested import (
+    Attested,
+    attest,
+    attest_request,
+    certification_request,
+    endorsements,
+    evidence_extension,
+    new_key,
+)
 from enarx.keep.attester import RawEvidence
 from enarx.keep.attester_simulated import Source
 from enarx.manifest import Manifest
 from enarx.manifest import parse as parse_manifest_json
+from enarx.sealing import SEALING_KEY_BYTES, SEALING_KEY_OID
 from tests.keep.tenants import (
     CRL_URL,
     NOW,
@@ -51,6 +61,25 @@ def test_every_keep_has_a_key_of_its_own_on_p384() -> None:
     assert isinstance(first.private.curve, ec.SECP384R1)
     assert first.spki == public_der(first.private)
     assert "private" not in repr(first)
+    assert first.sealing is not None  # the OpenSSL that cryptography brings has ML-KEM
+    assert second.sealing is not None
+    assert first.sealing.public_key() != second.sealing.public_key()
+    assert "sealing" not in repr(first)
+
+
+def test_keep_whose_cryptography_has_no_ml_kem_does_without(monkeypatch: pytest.MonkeyPatch, keep: Attested) -> None:
+    class Absent:
+        @staticmethod
+        def generate() -> None:
+            raise UnsupportedAlgorithm("ML-KEM is not supported by this version of OpenSSL")
+
+    monkeypatch.setattr(mlkem, "MLKEM1024PrivateKey", Absent)
+    key = new_key()
+    assert key.sealing is None
+    csr = x509.load_der_x509_csr(
+        certification_request(replace(keep, key=key), evidence_extension(keep, endorsements(keep)))
+    )
+    assert SEALING_KEY_OID not in {found.oid.dotted_string for found in csr.extensions}
 
 
 def test_evidence_is_authentic_and_over_the_key_and_the_manifest(keep: Attested, manifest: Manifest) -> None:
@@ -69,7 +98,7 @@ def test_request_can_be_read_by_any_pkcs10_parser(keep: Attested, manifest: Mani
     assert list(csr.subject) == []
     assert [attribute.oid.dotted_string for attribute in csr.attributes] == ["1.2.840.113549.1.9.14"]
     extensions = {found.oid.dotted_string: found for found in csr.extensions}
-    assert extensions.keys() == {binding.SNP_EVIDENCE_OID, binding.MANIFEST_OID}
+    assert extensions.keys() == {binding.SNP_EVIDENCE_OID, binding.MANIFEST_OID, SEALING_KEY_OID}
     assert not any(found.critical for found in csr.extensions)
     values = {
         oid: found.value.value
@@ -81,6 +110,10 @@ def test_request_can_be_read_by_any_pkcs10_parser(keep: Attested, manifest: Mani
     assert evidence.vcek == machine().certificate
     assert [crl.url for crl in evidence.crls] == [CRL_URL]
     assert parse_manifest_json(parse_manifest(values[binding.MANIFEST_OID])) == manifest
+    assert keep.key.sealing is not None
+    public = keep.key.sealing.public_key().public_bytes_raw()
+    assert values[SEALING_KEY_OID] == binding.encode(0x04, public)
+    assert len(public) == SEALING_KEY_BYTES
     assert base64.b64decode(body["manifest"]) == manifest.encode()
     found = endorsements(keep)
     assert [base64.b64decode(item) for item in body["endorsements"]["chain"]] == list(found.chain)

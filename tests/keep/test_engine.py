@@ -8,6 +8,7 @@ import pytest
 import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
+from wasmtime import _ffi as ffi
 
 from enarx.errors import WorkloadError
 from enarx.keep import engine
@@ -153,6 +154,13 @@ def test_an_engine_of_another_version_is_refused_by_what_it_lacks(monkeypatch: p
         make_engine(1 << 20, lambda: None)
     assert refused.value.code == "engine-version"
     assert "pip install" in refused.value.hint
+
+
+def test_every_feature_that_the_engine_can_be_told_of_is_pinned() -> None:
+    """But for parts of components, which are off as a whole, and a choice within relaxed SIMD, which is off, too."""
+    told = {name.removeprefix("wasmtime_config_").removesuffix("_set") for name in dir(ffi) if "_config_wasm_" in name}
+    told.discard("wasm_relaxed_simd_deterministic")
+    assert {name for name in told if not name.startswith("wasm_component_model_")} <= FEATURES.keys()
 
 
 def test_compiled_code_depends_on_every_feature(monkeypatch: pytest.MonkeyPatch) -> None:

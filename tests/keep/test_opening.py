@@ -21,12 +21,12 @@ def keys_of(sealed: bytes, key: bytes = KEY) -> PackageKeys:
 
 
 def opened(sealed: bytes, key: bytes = KEY) -> bytes:
-    return bytes(unseal(sealed, parse_header(sealed), keys_of(sealed, key)))
+    return bytes(unseal(bytearray(sealed), parse_header(sealed), keys_of(sealed, key)))
 
 
 def refused(sealed: bytes, keys: PackageKeys | None = None) -> str:
     with pytest.raises((AuthenticityError, EvidenceError, MalformedError)) as caught:
-        unseal(sealed, parse_header(sealed), keys or keys_of(sealed))
+        unseal(bytearray(sealed), parse_header(sealed), keys or keys_of(sealed))
     assert caught.value.hint
     return caught.value.code
 
@@ -83,7 +83,7 @@ def test_flipped_bit_in_the_header_is_refused(byte: int) -> None:
     with pytest.raises(EnarxError):
         header = parse_header(changed)
         header.check_total(len(changed))
-        unseal(changed, header, find_key(header, {"key": KEY}))
+        unseal(bytearray(changed), header, find_key(header, {"key": KEY}))
     assert opened(sealed) == PLAIN
     assert keys.content != derived(KEY, b"enarx package content v1" + changed[:HEADER_BYTES])
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 
 import pytest
 import wasmtime
 
 from enarx.errors import WorkloadError
+from enarx.keep import engine
 from enarx.keep.runtime import (
     EXIT_FAILED,
     EXIT_LIMIT,
@@ -19,6 +21,8 @@ from enarx.keep.runtime import (
     MAX_NAME,
     Outcome,
     Runtime,
+    inspect_module,
+    validate_module,
 )
 from enarx.keep.wasi.abi import Rights
 from enarx.keep.wasi.context import Context
@@ -290,6 +294,18 @@ def test_a_module_that_was_not_checked_still_ends_in_an_outcome(machine: Machine
 # Limits
 
 
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_memory_that_the_machine_has_no_room_for_is_no_fault_of_the_module(
+    checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "MEMORY_RESERVATION", 1 << 60)
+    machine = Machine(checked)
+    outcome = machine.run(command("", memory='(memory (export "memory") 1)'))
+    assert (outcome.status, outcome.code) == (EXIT_FAILED, "memory-shortage")
+    assert "no address space" in outcome.message
+    assert (machine.refused, bool(outcome.hint)) == (0, True)
+
+
 def test_a_memory_that_starts_too_large_is_a_limit(machine: Machine) -> None:
     outcome = machine.run(command("", memory=f'(memory (export "memory") {MEMORY // PAGE + 1})'))
     assert (outcome.status, outcome.code) == (EXIT_LIMIT, "limit-memory")
@@ -364,3 +380,75 @@ def test_a_fault_of_the_keep_is_called_that_and_shows_no_more_than_its_kind(mach
     outcome = machine.run(command(body, imports=WRITE))
     assert (outcome.status, outcome.code) == (EXIT_FAILED, "keep-internal")
     assert outcome.message == "the Keep failed inside a host call: KeyError"
+
+
+# Looked at from outside a Keep
+
+
+def inspected(text: str) -> list[str]:
+    """The codes of what keeps a module from running."""
+    return [problem.code for problem in inspect_module(bytes(wasmtime.wat2wasm(text))).problems]
+
+
+def test_a_module_is_inspected_as_a_keep_would_see_it() -> None:
+    facts = inspect_module(
+        bytes(wasmtime.wat2wasm(command("", imports=EXIT + WRITE, memory='(memory (export "memory") 3 9)')))
+    )
+    assert facts.imports == (f"{WASI}::proc_exit", f"{WASI}::fd_write")
+    assert facts.memory_bytes == 3 * PAGE
+    assert facts.problems == ()
+
+
+def test_a_module_without_memory_has_none() -> None:
+    facts = inspect_module(bytes(wasmtime.wat2wasm('(module (func (export "_start")))')))
+    assert (facts.imports, facts.memory_bytes, facts.problems) == ((), 0, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ('(module (import "env" "f" (func)) (import "env" "g" (global i32)))',
+         ["wasm-import", "wasm-import", "wasm-entry", "workload-memory"]),
+        (command("", imports=f'(import "{WASI}" "fd_write" (func (param i64)))'), ["wasm-link"]),
+        (command("", imports=f'(import "{WASI}" "fd_write" (memory 1))', memory=""), ["wasm-link", "workload-memory"]),
+        (command("", imports=f'(import "{WASI}" "proc_exit" (func (param i32) (result i32)))'), ["wasm-link"]),
+        (command("", imports=EXIT, memory=""), ["workload-memory"]),
+        (command("", imports=EXIT, memory='(global (export "memory") i32 (i32.const 0))'), ["workload-memory"]),
+        ('(module (func (export "_start") (param i32)))', ["wasm-entry"]),
+    ],
+)  # fmt: skip
+def test_everything_that_a_keep_would_refuse_is_told_at_once(text: str, codes: list[str], machine: Machine) -> None:
+    assert inspected(text) == codes
+    try:
+        outcome = machine.run(text)
+    except WorkloadError as error:
+        assert error.code == codes[0]
+    else:
+        assert outcome.code in (codes[0], "")  # "": only a call would have shown it
+
+
+@pytest.mark.parametrize("look", [validate_module, inspect_module])
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        (b"", "wasm-magic"),
+        (b"(module)", "wasm-magic"),
+        (b"\0asm\x0d\0\x01\0", "wasm-component"),
+        (b"\0asm\x02\0\0\0", "wasm-version"),
+        (b"\0asm\x01\0\0\0\xff", "wasm-invalid"),
+        (bytes(wasmtime.wat2wasm("(module (memory i64 1))")), "wasm-invalid"),
+        (bytes(wasmtime.wat2wasm("(module (func $f (return_call $f)))")), "wasm-invalid"),
+        (bytes(wasmtime.wat2wasm("(module (func (result i32) i64.const 1))")), "wasm-invalid"),
+    ],
+    ids=["nothing", "text", "component", "version", "cut", "memory64", "tail-call", "type"],
+)
+def test_what_is_no_module_is_refused_from_outside_too(
+    look: Callable[[bytes], object], module: bytes, code: str
+) -> None:
+    with pytest.raises(WorkloadError) as refused:
+        look(module)
+    assert refused.value.code == code
+
+
+def test_validation_compiles_nothing_and_accepts_what_compiles() -> None:
+    validate_module(bytes(wasmtime.wat2wasm(command("(call $exit (i32.const 1))", imports=EXIT))))

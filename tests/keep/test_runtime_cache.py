@@ -75,14 +75,14 @@ def host() -> Iterator[Host]:
 
 def test_a_module_is_compiled_once(host: Host) -> None:
     assert host.run() == (False, Outcome(0))
-    assert host.stored.wait(10)
+    assert host.stored.wait(60)
     assert host.run() == (True, Outcome(0))
     assert host.run() == (True, Outcome(0))
 
 
 def test_code_that_the_host_changed_is_compiled_again_and_never_runs(host: Host) -> None:
     host.run()
-    assert host.stored.wait(10)
+    assert host.stored.wait(60)
     assert host.run() == (True, Outcome(0))
     for position in range(0, len(host.entry), max(1, len(host.entry) // 20)):
         flipped = bytearray(host.entry)
@@ -98,5 +98,5 @@ def test_code_of_ours_that_the_engine_refuses_is_compiled_again(host: Host, monk
     """As after an upgrade of the engine, or on another CPU: the seal is right and the code is not usable."""
     monkeypatch.setattr(wasmtime.Module, "serialize", lambda self: bytearray(b"code of another engine"))
     assert host.run() == (False, Outcome(0))
-    assert host.stored.wait(10)
+    assert host.stored.wait(60)
     assert host.run() == (False, Outcome(0))

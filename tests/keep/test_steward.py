@@ -59,8 +59,9 @@ def other_key() -> ec.EllipticCurvePublicKey:
     return ec.generate_private_key(ec.SECP384R1()).public_key()
 
 
-def test_grant_has_the_chain_its_validity_and_the_secrets(ca: Authority) -> None:
-    grant = granted(Steward(ca))
+@pytest.mark.parametrize("hybrid", [True, False])
+def test_grant_has_the_chain_its_validity_and_the_secrets(ca: Authority, hybrid: bool) -> None:
+    grant = granted(Steward(ca, hybrid=hybrid))
     assert dict(grant.secrets) == SECRETS
     assert grant.certified.not_after == NOW + timedelta(hours=24)
     assert grant.certified.pem().count(b"BEGIN CERTIFICATE") == 2
@@ -141,14 +142,38 @@ def test_critical_extension_that_nobody_knows_is_refused(ca: Authority) -> None:
 
 
 def test_chain_that_is_not_of_certificates_is_refused(ca: Authority) -> None:
-    for junk in (b"", b"\x30\x00", b"a" * 70_000):
+    version = bytes.fromhex("a003020102")
+    odd = ca.der.replace(version, version[:-1] + b"\x09", 1)  # for which there is an exception of its own
+    for junk in (b"", b"\x30\x00", b"a" * 70_000, odd):
         assert refused(Steward(ca, chain=lambda chain, junk=junk: [junk, chain[1]]), MalformedError) == (  # type: ignore[misc]
             "certificate-malformed"
         )
 
 
-def test_secret_sealed_to_another_key_is_refused(ca: Authority) -> None:
-    assert refused(Steward(ca, seal_to=other_key())) == "secret-seal"
+@pytest.mark.parametrize("hybrid", [True, False])
+def test_secret_sealed_to_another_key_is_refused(ca: Authority, hybrid: bool) -> None:
+    assert refused(Steward(ca, seal_to=other_key(), hybrid=hybrid)) == "secret-seal"
+
+
+def test_keep_without_ml_kem_asks_for_none_and_opens_what_is_sealed_to_p384(ca: Authority) -> None:
+    steward = Steward(ca)
+    with_it = keep_of(steward)
+    without = replace(with_it, key=replace(with_it.key, sealing=None))
+    assert dict(granted(steward, without).secrets) == SECRETS
+    assert steward.lattice is None
+    answer = Answer(200, "application/json", steward.answer(request(with_it)))
+    with pytest.raises(MalformedError, match="for which this Keep has no key"):
+        accept(without, answer, NOW)
+
+
+def test_secret_sealed_to_another_ml_kem_key_is_refused(ca: Authority) -> None:
+    steward = Steward(ca)
+    keep = keep_of(steward)
+    answer = Answer(200, "application/json", steward.answer(request(keep)))
+    other = replace(keep, key=replace(keep.key, sealing=keep_of(steward).key.sealing))
+    with pytest.raises(AuthenticityError) as caught:
+        accept(other, answer, NOW)
+    assert caught.value.code == "secret-seal"
 
 
 def changed_secret(**fields: Any) -> Any:
@@ -185,7 +210,10 @@ def test_changed_ciphertext_is_refused(ca: Authority, at: int) -> None:
 
 @pytest.mark.parametrize("enc", [b"\x04" + bytes(96), b"\xff" * 97], ids=["point off the curve", "no point"])
 def test_key_that_is_no_point_is_refused(ca: Authority, enc: bytes) -> None:
-    assert refused(Steward(ca, change=changed_secret(enc=base64.b64encode(enc).decode()))) == "secret-seal"
+    sealed = Steward(ca, change=changed_secret(enc=base64.b64encode(enc).decode()), hybrid=False)
+    assert refused(sealed) == "secret-seal"
+    both = Steward(ca, change=changed_secret(enc=base64.b64encode(bytes(1568) + enc).decode()))
+    assert refused(both) == "secret-seal"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +221,8 @@ def test_key_that_is_no_point_is_refused(ca: Authority, enc: bytes) -> None:
     [
         {"name": ""}, {"name": ".hidden"}, {"name": "../x"}, {"name": "a/b"}, {"name": "a" * 129}, {"name": "a\n"},
         {"name": "é"}, {"name": 7}, {"name": None}, {"enc": ""}, {"enc": "AAAA"}, {"enc": None}, {"ciphertext": ""},
-        {"ciphertext": "!"}, {"ciphertext": "AAAA"}, {"more": ""},
+        {"ciphertext": "!"}, {"ciphertext": "AAAA"}, {"more": ""}, {"kem": ""}, {"kem": "P-384"}, {"kem": []},
+        {"kem": None},
         {"ciphertext": base64.b64encode(bytes(SECRET_MAX_BYTES + 17)).decode()},
     ],
     ids=lambda fields: str(fields)[:30],

@@ -17,6 +17,9 @@ from enarx.keep import tls
 from enarx.keep.identity import Identity, self_signed
 from tests.descriptors import open_descriptors
 
+SECONDS = 60.0
+"""What no step takes, however busy the machine is."""
+
 OURS = self_signed(datetime.now(UTC))
 THEIRS = self_signed(datetime.now(UTC))
 in_a_keep = pytest.mark.usefixtures("keep_tls_env")
@@ -43,7 +46,7 @@ def in_background(action: Callable[[], object]) -> Callable[[], BaseException | 
     thread.start()
 
     def finish() -> BaseException | None:
-        thread.join(20)
+        thread.join(SECONDS)
         assert not thread.is_alive()
         return raised[0] if raised else None
 
@@ -55,7 +58,7 @@ def serve(context: ssl.SSLContext, sock: socket.socket, answer: bytes = b"") -> 
 
     def work() -> None:
         with tls.start_server(context, sock) as server:
-            server.settimeout(20)
+            server.settimeout(SECONDS)
             server.do_handshake()
             server.sendall(answer or server.version().encode() if server.version() else b"")  # type: ignore[union-attr]
 

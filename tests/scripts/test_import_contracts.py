@@ -11,7 +11,7 @@ import pytest
 from tests.support import ROOT
 
 LINT = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
-SHARED = ("errors", "archive", "config", "envelope", "manifest", "wire")
+SHARED = ("errors", "archive", "config", "envelope", "manifest", "manifest_rules", "sealing", "wire")
 PACKAGES = ("evidence", "keep", "host", "tenant", "trust", "simulator", "cli")
 
 
@@ -51,6 +51,8 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         ("trust/layers", "import enarx.simulator"),
         ("simulator/device", "import enarx.host"),
         ("wire", "import enarx.config"),
+        ("sealing", "import cryptography"),
+        ("manifest_rules", "import enarx.config"),
         ("config", "import tomlkit"),
         ("archive", "import enarx.envelope"),
         ("envelope", "from cryptography.hazmat.primitives.ciphers.aead import AESGCM"),

@@ -195,7 +195,7 @@ def test_two_installations_share_nothing(installation: Installation, tmp_path: P
 def test_starts_that_meet_make_one_installation(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CREATE, str(tmp_path / "simulator")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    outputs = [process.communicate(timeout=120)[0].split() for process in running]
+    outputs = [process.communicate(timeout=240)[0].split() for process in running]
     assert [process.returncode for process in running] == [0] * 4
     assert sum(output.count("made") for output in outputs) == 1
     assert len({next(word for word in output if len(word) == 64) for output in outputs}) == 1

@@ -22,6 +22,7 @@ from enarx.evidence.signature import PYCA
 from enarx.evidence.snp import Trust
 from enarx.evidence.snp.roots import AMD_ROOTS, amd_name
 from enarx.manifest import Manifest, StewardPin, Workload
+from enarx.sealing import SEALING_KEY_OID
 from enarx.tenant.policy import Policy, parse_policy
 from enarx.tenant.policytables import no_files
 from enarx.tenant.steward.ca import CertificateAuthority, load_authority, make_authority
@@ -100,6 +101,7 @@ class Keep:
     report: dict[str, Any] = field(default_factory=dict)
     crls: Sequence[bytes] = ()
     vcek: bytes | None = None
+    sealing: bytes | None = None
 
     def evidence(self) -> bytes:
         """The value of the evidence extension: a report over this key, launched with this manifest."""
@@ -115,6 +117,8 @@ class Keep:
         found = [extension(binding.SNP_EVIDENCE_OID, self.evidence())]
         if self.manifest is not None:
             found.append(extension(binding.MANIFEST_OID, binding.manifest_extension(self.manifest.encode())))
+        if self.sealing is not None:
+            found.append(extension(SEALING_KEY_OID, der.encode(der.OCTET_STRING, self.sealing)))
         return found
 
     def csr(self) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,12 +57,30 @@ def test_the_published_stewards_configuration_is_read_as_it_is() -> None:
     assert policy.workloads == ()
 
 
+def test_lists_that_name_nothing_are_read_where_they_can_mean_one_thing_only() -> None:
+    nothing = "hash_blacklist = []\nid_key_digest_blacklist = []\n"
+    policy = read(f'[snp]\nhash = ["{"ff" * 48}"]\n{nothing}[sgx]\nhash = ["{"ff" * 32}"]\nsigner = []\nfeatures = []')
+    assert policy.snp is not None
+    assert policy.snp.measurement_deny == ()
+    for key in ("signer", "hash", "id_key_digest"):
+        error = refused(f'[snp]\nmeasurement = ["{"ff" * 48}"]\n{key} = []')
+        assert error.code == "policy-value"
+        assert "the published Steward takes an empty list for any" in error.hint
+
+
+def test_keys_that_stand_in_the_other_technologys_table_are_named() -> None:
+    """As in the published Steward's own example, which ignores them."""
+    assert "under [sgx]" in refused(f'[snp]\nhash = ["{"ff" * 48}"]\nenclave_product_id = 0').hint
+    assert "under [snp]" in refused(f'[sgx]\nhash = ["{"ff" * 32}"]\nabi = ">=1.51"').hint
+
+
 def test_an_empty_file_is_valid_and_accepts_nothing() -> None:
     policy = read("")
     assert policy.snp is None
     assert policy.simulated is None
     assert not policy.accepts_kvm
     assert policy.certificate.lifetime == LIFETIME_MAX == timedelta(hours=24)
+    assert policy.service.rate > 0  # a limit is the default
 
 
 def test_every_table_is_read() -> None:
@@ -104,7 +124,8 @@ def test_a_policy_without_secrets_in_it_may_be_shown() -> None:
         ('[workload.web]\ndigest = ["ab"]', "policy-value"),
         (f'[workload.web]\ndigest = ["{WEB}"]\nmanifest = ["{WEB}"]', "policy-value"),
         (f'[workload.web]\nmanifest = ["{WEB}"]\nargs = "any"', "policy-value"),
-        (f'[workload.web]\ndigest = ["{WEB}"]\nsigned_by = ["x"]', "policy-unknown-key"),
+        (f'[workload.web]\ndigest = ["{WEB}"]\nsigned_bye = ["x"]', "policy-unknown-key"),
+        (f'[workload.web]\ndigest = ["{WEB}"]\nsigned_by = ["x"]', "policy-file"),
         (f'[workload.web]\ndigest = ["{WEB}"]\nenv = ["x"]', "config-type"),
         (f'[workload.web]\ndigest = ["{WEB}"]\nargs = [1]', "config-type"),
         (f'[workload.a]\ndigest = ["{WEB}"]\n[workload.b]\ndigest = ["{WEB}"]', "policy-contradiction"),
@@ -199,3 +220,52 @@ def test_any_bytes_are_a_policy_or_a_config_error(data: bytes) -> None:
         parse_policy(data, "p", no_files)
     except ConfigError as error:
         assert error.code
+
+
+# --- whatever stands where
+
+
+TREE: dict[str, dict[str, object]] = {
+    "sgx": {
+        "signer": ["2e" * 32], "hash": ["40" * 32], "hash_blacklist": ["41" * 32], "features": ["Debug"],
+        "misc_select": ["EXINFO"], "enclave_security_version": 0, "enclave_product_id": 0,
+        "allowed_advisories": ["INTEL-SA-00289"],
+    },
+    "snp": {
+        "signer": ["7d" * 48], "hash": ["ff" * 48], "hash_blacklist": ["fe" * 48], "id_key_digest": ["d7" * 48],
+        "id_key_digest_blacklist": ["d8" * 48], "abi": ">=1.51", "policy_flags": ["SMT"],
+        "platform_info_flags": "SME", "minimum_tcb": {"reported": {"snp": 1}}, "guest_policy": {"smt": True},
+    },
+    "workload": {"web": {"digest": [WEB], "config": "any", "files": [WEB], "args": ["x"], "env": {"A": "b"}}},
+    "certificate": {"lifetime": "1h", "dns": ["a.example"], "trust_domain": "example.org"},
+    "service": {"names": ["a.example"], "policy_readers": [WEB], "rate": 1, "burst": 2},
+    "debug": {"kvm": False},
+}  # fmt: skip
+"""A file with every table and every kind of value, as a tree."""
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False) | st.text(max_size=80),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def toml(value: object) -> str:
+    """``value`` inline; None is a time, which JSON has not."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return "2026-01-01T00:00:00Z" if value is None else json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def test_the_tree_is_a_policy() -> None:
+    assert read("\n".join(f"{name} = {toml(table)}" for name, table in TREE.items())).snp is not None
+
+
+@given(st.sampled_from([(name, key) for name, table in TREE.items() for key in table]), VALUES)
+def test_any_value_anywhere_is_a_policy_or_a_config_error(place: tuple[str, str], value: object) -> None:
+    changed = {name: dict(table) for name, table in TREE.items()}
+    changed[place[0]][place[1]] = value
+    with contextlib.suppress(ConfigError):
+        read("\n".join(f"{name} = {toml(table)}" for name, table in changed.items()))

@@ -53,7 +53,7 @@ def add_parser(subparsers: Subparsers) -> None:
     cases = modes.add_parser("run-cases", help="judge every case of a vector index, one JSON line each")
     cases.add_argument("index", metavar="INDEX.toml")
     cases.add_argument("--tee", metavar="T", help="only cases of this technology")
-    cases.add_argument("--json", action="store_true", help="JSON lines also with --compare")
+    cases.add_argument("--json", action="store_true", help="nothing but the JSON lines, also with --compare")
     cases.add_argument(
         "--compare", action="store_true", help="compare with what the index expects; exit 1 if different"
     )

@@ -1,4 +1,4 @@
-"""``enarx key``: keys that sign what a Keep is launched from."""
+"""``enarx key``: keys that sign what a Keep is launched from, and what it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add ``key sev create|digest|sign``."""
+    """Add ``key sev create|digest|sign`` and those of ``key package``."""
+    from enarx.cli import packagekey
+
     technologies = subparsers.add_parser("key", help="make and use signing keys").add_subparsers(
         dest="technology", required=True, metavar="TECHNOLOGY"
     )
@@ -34,6 +36,8 @@ def add_parser(subparsers: Subparsers) -> None:
     sign.add_argument("--id-key", metavar="KEY", required=True, help="the ID key, either half, PEM")
     sign.add_argument("--out", metavar="FILE", required=True, help="write the 1540-byte signature to FILE")
     sign.set_defaults(run=run, act=_sign)
+
+    packagekey.add_parser(technologies)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -19,16 +20,33 @@ MAX_KEY_FILE_BYTES = 64 << 10
 
 def read_input(path: str, limit: int, what: str) -> bytes:
     """The bytes of a file of at most ``limit`` bytes; raises UsageError (``file-unreadable``, ``file-size``)."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(limit + 1)
-    except (OSError, ValueError) as error:
-        raise _file_error("file-unreadable", f"cannot read the {what}", path, error) from error
+    data = read_beginning(path, limit, what)
     if len(data) > limit:
         raise UsageError(
             f"the {what} {path} is longer than {limit} bytes", code="file-size", hint="this is not the file you mean"
         )
     return data
+
+
+def read_beginning(path: str, limit: int, what: str) -> bytes:
+    """The same for what has to be refused elsewhere when it is too long: never more than ``limit`` + 1 bytes."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise _file_error("file-unreadable", f"cannot read the {what}", path, error) from error
+
+
+def read_head(path: str, size: int, what: str) -> bytes:
+    """The first ``size`` bytes of a regular file; raises UsageError (``file-unreadable``)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang us
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ValueError("it is not a file")
+            return file.read(size)
+    except (OSError, ValueError) as error:
+        raise _file_error("file-unreadable", f"cannot read the {what}", path, error) from error
 
 
 def load_private_key(path: str) -> ec.EllipticCurvePrivateKey:

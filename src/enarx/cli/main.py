@@ -17,16 +17,28 @@ from enarx.errors import EnarxError, HostError, UsageError
 class _Parser(argparse.ArgumentParser):
     """Raises UsageError instead of printing and exiting, so that all errors look the same."""
 
+    helpful = ""
+    """Whose ``--help`` tells more, where it is not this parser's own: options that nobody knows reach the outermost."""
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)  # a later option must not change what a script means
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise UsageError(message, hint=f"see `{self.prog} --help`")
+        raise UsageError(message, hint=f"see `{self.helpful or self.prog} --help`")
 
 
 COMMANDS: Final = {
     "run": "run a WebAssembly module in a Keep",
+    "deploy": "run a package, or a module, from a registry or a file",
+    "ps": "list the Keeps that `deploy --detach` has left running",
+    "logs": "show what a detached workload wrote",
+    "inspect": "show what is known of a detached Keep",
+    "stop": "stop a detached Keep",
+    "rm": "remove what is left of a detached Keep that has ended",
+    "manifest": "print the manifest of a launch, for policies and clients",
+    "verify": "verify a Keep that serves: its certificate, the evidence in it, and what it runs",
     "config": "work with Enarx.toml",
+    "package": "build, encrypt, sign, publish and look at packages",
     "evidence": "look at evidence of a TEE, and verify it",
     "measure": "compute the launch measurement to expect",
     "key": "make and use signing keys",
@@ -53,6 +65,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )  # fmt: skip
     if command in COMMANDS:
         import_module(f"enarx.cli.{command}").add_parser(commands)
+        parser.helpful = f"{parser.prog} {command}"
     else:
         for name, purpose in COMMANDS.items():
             commands.add_parser(name, help=purpose)
@@ -117,7 +130,7 @@ def _flush() -> None:
 
 
 def _separate(arguments: list[str]) -> tuple[list[str], list[str]]:
-    if arguments[:1] == ["run"]:
+    if arguments[:1] in (["run"], ["manifest"]):
         from enarx.cli.run import separate
 
         return separate(arguments)

@@ -6,8 +6,10 @@ Exit statuses of ``explain``: 0 accepted, 5 refused (with the appraisal), 1 when
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,13 +17,11 @@ if TYPE_CHECKING:
 
     from enarx.tenant.policy import Policy
     from enarx.tenant.steward.decide import Judge
-    from enarx.tenant.steward.decision import Request
+    from enarx.tenant.steward.decision import Decision, Request
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 REFUSED = 5
-_COLUMN_MAX = 48
-"""Longest cell of a table (characters); JSON has everything."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -55,7 +55,12 @@ def add_collateral(parser: argparse.ArgumentParser) -> None:
     """The options that say what a request is judged with, here and in ``steward check``."""
     parser.add_argument("--chain", metavar="FILE", help="ASK (or ASVK) and ARK, PEM or DER; default: the embedded ones")
     parser.add_argument("--crl", metavar="FILE", action="append", default=[], help="revocation list, DER or PEM")
-    parser.add_argument("--ca", metavar="FILE", help="the Steward's CA certificate, PEM: the manifest must pin its key")
+    parser.add_argument(
+        "--signature", metavar="FILE", action="append", default=[], help="signature of the package: DSSE, sigstore"
+    )
+    parser.add_argument(
+        "--ca", metavar="DIGEST|FILE", help="the Steward's CA, or the digest of its key: the manifest must pin it"
+    )
     parser.add_argument("--at", metavar="TIME", help="judge as of this time (2025-01-09T22:14:21Z); default: now")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -71,75 +76,82 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    from enarx.cli.authority import authority_bytes
     from enarx.tenant.steward.decide import make_judge
     from enarx.tenant.steward.files import read_policy
 
-    request = read_request(args, args.evidence, args.manifest)
-    return report(args, request, make_judge(read_policy(args.file), authority=pinned(args.ca), cache_entries=0))
+    requests = read_requests(args, args.evidence, args.manifest)
+    authority = authority_bytes("--ca", args.ca)
+    return report(args, requests, make_judge(read_policy(args.file), authority=authority, cache_entries=0))
 
 
-def pinned(path: str | None) -> bytes | None:
-    """SHA-256 of the key of the CA certificate in a PEM file, as manifests pin it; UsageError."""
-    if path is None:
-        return None
-    import hashlib
+def read_requests(args: argparse.Namespace, csr: str, manifest: str | None) -> tuple[Request, ...]:
+    """The request in files (DER or PEM), or those of a published bundle; the manifest and the collateral beside it.
 
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-    from cryptography.x509 import load_pem_x509_certificate
-
-    from enarx.cli.keyfile import MAX_KEY_FILE_BYTES, read_input
-    from enarx.errors import UsageError
-
-    try:
-        key = load_pem_x509_certificate(read_input(path, MAX_KEY_FILE_BYTES, "CA certificate")).public_key()
-    except ValueError as error:
-        raise UsageError(f"{path} is no certificate", code="ca-certificate", hint="give the CA's PEM file") from error
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
-
-
-def read_request(args: argparse.Namespace, csr: str, manifest: str | None) -> Request:
-    """The request in files: DER or PEM, the manifest and the collateral beside it."""
-    from enarx.cli.keyfile import read_input
+    What is too long, or no request, is for the decision to refuse, as the service would.
+    """
+    from enarx.cli.keyfile import read_beginning, read_input
+    from enarx.errors import MalformedError, UsageError
     from enarx.evidence.bundle import split_certificates, unwrap_pem
     from enarx.evidence.certificate import CRL_MAX_BYTES
     from enarx.manifest import MAX_BYTES
-    from enarx.tenant.steward.csr import REQUEST_MAX_BYTES
+    from enarx.tenant.steward.csr import REQUEST_MAX_BYTES, is_bundle, split_bundle
     from enarx.tenant.steward.decision import Request
 
-    return Request(
-        csr=unwrap_pem(read_input(csr, 2 * REQUEST_MAX_BYTES, "request"), "CERTIFICATE REQUEST"),
-        manifest=read_input(manifest, MAX_BYTES, "manifest") if manifest else None,
-        chain=split_certificates(read_input(args.chain, CRL_MAX_BYTES, "chain")) if args.chain else (),
-        crls=tuple(unwrap_pem(read_input(path, CRL_MAX_BYTES, "CRL"), "X509 CRL") for path in args.crl),
-        compatible=manifest is None,
-    )
+    data = read_beginning(csr, 2 * REQUEST_MAX_BYTES, "request")
+    with contextlib.suppress(MalformedError):
+        data = unwrap_pem(data, "CERTIFICATE REQUEST")
+    requests: tuple[bytes, ...] = (data,)
+    if is_bundle(data):
+        if manifest:
+            raise UsageError(f"{csr} is a bundle, which has no manifest", hint="leave --manifest out")
+        with contextlib.suppress(MalformedError):
+            requests = split_bundle(data)
+    chain = split_certificates(read_input(args.chain, CRL_MAX_BYTES, "chain")) if args.chain else ()
+    crls = tuple(unwrap_pem(read_input(path, CRL_MAX_BYTES, "CRL"), "X509 CRL") for path in args.crl)
+    beside = read_beginning(manifest, MAX_BYTES, "manifest") if manifest else None
+    signatures = read_signatures(args.signature)
+    return tuple(Request(one, beside, chain, crls, manifest is None, signatures) for one in requests)
 
 
-def report(args: argparse.Namespace, request: Request, judge: Judge) -> int:
-    """Print the decision on ``request``; returns 0 when accepted, else ``REFUSED``."""
-    from enarx.tenant.steward.offline import check
+def read_signatures(paths: list[str]) -> tuple[bytes, ...]:
+    """Signature objects in files, as many and as large as a request may have; UsageError."""
+    from enarx.cli.keyfile import read_input
+    from enarx.errors import UsageError
+    from enarx.tenant.signature.signers import OBJECT_MAX_BYTES, OBJECTS_MAX
 
-    decision, plain = check(request, judge, moment(args.at))
+    if len(paths) > OBJECTS_MAX:
+        raise UsageError(f"{len(paths)} signatures are given", code="signatures", hint=f"give at most {OBJECTS_MAX}")
+    return tuple(read_input(path, OBJECT_MAX_BYTES, "signature") for path in paths)
+
+
+def report(args: argparse.Namespace, requests: Sequence[Request], judge: Judge) -> int:
+    """Print the decision on ``requests``, of which several are a bundle; returns 0 when accepted, else ``REFUSED``."""
+    from enarx.tenant.steward.offline import check_bundle
+
+    decisions, plain = check_bundle(requests, judge, moment(args.at))
+    accepted: bool = plain["accepted"]
     if args.json:
-        print(json.dumps(plain))
-        return 0 if decision.accepted else REFUSED
-    rows = [("", "check", "expected", "seen", "expectation from")]
-    for rule in decision.rules:
-        verdict = "PASS" if rule.passed else "FAIL"
-        rows.append((verdict, rule.name, _cell(rule.expected), _cell(rule.seen), rule.source))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print()
+        print(json.dumps(plain if len(requests) > 1 else plain["decisions"][0]))
+    else:
+        for number, decision in enumerate(decisions, 1):
+            _show(decision, f"request {number} of {len(requests)}: " if len(requests) > 1 else "")
+    return 0 if accepted else REFUSED
+
+
+def _show(decision: Decision, which: str) -> None:
+    from enarx.cli.ruletable import rule_table
+
+    print(*rule_table(decision.rules), "", sep="\n")
     if decision.simulated:
         print("SIMULATED: the evidence is a simulator's. No hardware vouches for this.")
     if decision.error is None:
         grant = decision.grant
         name = f" of workload {grant.workload}" if grant and grant.workload else ""
-        print(f"ACCEPTED: a certificate{name}, {plain['secrets']} secrets.")
-        return 0
-    print(f"REFUSED: {decision.error.message}", f"Hint: {decision.error.hint}", f"Code: {decision.code}", sep="\n")
-    return REFUSED
+        print(f"{which}ACCEPTED: a certificate{name}, {len(grant.secrets) if grant else 0} secrets.")
+        return
+    error = decision.error
+    print(f"{which}REFUSED: {error.message}", f"Hint: {error.hint}", f"Code: {decision.code}", sep="\n")
 
 
 def moment(text: str | None) -> datetime:
@@ -171,6 +183,10 @@ def summary(policy: Policy) -> list[str]:
             lines.append(f"{name}: {len(found.measurement)} measurements")
     names = ", ".join(one.name for one in policy.workloads)
     lines.append(f"workloads: {names or 'none: requests with a manifest are refused'}")
+    for one in policy.workloads:
+        if one.signers is not None:
+            which = "any package" if one.is_by_signers_alone else "its digests"
+            lines.append(f"workload {one.name}: {which} signed by {one.signers}")
     rules = policy.certificate
     lines.append(
         f"certificates: {int(rules.lifetime.total_seconds()) // 60} minutes, DNS {', '.join(rules.dns) or '-'}"
@@ -179,7 +195,3 @@ def summary(policy: Policy) -> list[str]:
     if policy.accepts_kvm:
         print("WARNING: [debug] kvm = true: certificates go to guests that prove nothing", file=sys.stderr)
     return lines
-
-
-def _cell(text: str) -> str:
-    return text if len(text) <= _COLUMN_MAX else text[: _COLUMN_MAX - 3] + "..."

@@ -1,4 +1,8 @@
-"""``enarx evidence run-cases``: judge every case of a vector index, one JSON line for each."""
+"""``enarx evidence run-cases``: judge every case of a vector index, one JSON line for each on standard output.
+
+A line is ``{"case", "verdict", "reason", "fields"}``, with ``--compare`` also ``expect``, ``match`` and ``difference``
+(empty, or what differs). What ``--compare`` says to a person goes to standard error.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,15 @@ import argparse
 import importlib.util
 import json
 import re
+import stat
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from enarx.cli.cases import FAIL, OK, UNSUPPORTED, Case, CaseResult, Index, Load
+from enarx.cli.keyfile import read_input
 from enarx.errors import EnarxError, UsageError
 
 INDEX_MAX_BYTES = 16 * 1024 * 1024
@@ -21,8 +28,8 @@ INPUT_MAX_BYTES = 256 * 1024 * 1024
 
 _HIDDEN = frozenset(("expect", "expect_basis", "reason", "checked", "note"))
 _HIDDEN_FIELD = "expected_"
-_UNUSABLE = ("case-", "file-")
-"""Codes of errors that say something about the index and not about the evidence."""
+_UNUSABLE = ("case-", "file-", "vmm-type", "vcpu-type")
+"""Beginnings of codes of errors that say something about the index or about us, and not about the evidence."""
 _TECHNOLOGY = re.compile(r"[a-z][a-z0-9_]*")
 _NOT_COMPARED = frozenset(("disputed", "partial", "info"))
 
@@ -31,32 +38,42 @@ Runner: TypeAlias = Callable[[Case, Load, Index], CaseResult]
 
 def run(args: argparse.Namespace) -> int:
     """Run the cases of ``args.index``; 1 when ``--compare`` finds a difference, else 0."""
-    path = Path(args.index)
-    document = _read_index(path)
-    files = {str(one.get("path", "")): one for one in document.get("file", [])}
-    load = _loader(path.parent)
+    document = _read_index(args.index)
+    files = {str(one.get("path", "")): one for one in _tables(document, "file")}
+    load = _loader(Path(args.index).parent)
     compared = different = 0
-    for case in document.get("case", []):
+    for case in _tables(document, "case"):
         if args.tee and case.get("tee") != args.tee:
             continue
-        result = judge(case, load, files)
+        result = _judge_whatever_happens(case, load, files)
         line: dict[str, object] = {
-            "case": case.get("name", ""),
+            "case": str(case.get("name", "")),
             "verdict": result.verdict,
             "reason": result.reason,
             "fields": dict(result.fields),
         }
         if args.compare:
             difference = compare(case, result)
-            line["expect"] = case.get("expect", "")
+            line["expect"] = str(case.get("expect", ""))
             line["match"] = difference == ""
             line["difference"] = difference
             compared += 1
             different += difference != ""
-        print(json.dumps(line) if args.json or not args.compare else _readable(line))
+        print(json.dumps(line))
+        if line.get("difference") and not args.json:
+            print(_readable(line), file=sys.stderr)
     if args.compare and not args.json:
-        print(f"{compared} cases, {different} different from what the index expects")
+        print(f"{compared} cases, {different} different from what the index expects", file=sys.stderr)
     return 1 if different else 0
+
+
+def _judge_whatever_happens(case: Mapping[str, Any], load: Load, files: Index) -> CaseResult:
+    """Judge one case; a fault of ours in one of them must not keep the others from being judged."""
+    try:
+        return judge(case, load, files)
+    except Exception as fault:  # noqa: BLE001
+        print(f"fault in case {case.get('name', '')}: {type(fault).__name__}: {fault}", file=sys.stderr)
+        return CaseResult(UNSUPPORTED, "internal-fault")
 
 
 def judge(case: Mapping[str, Any], load: Load, files: Index) -> CaseResult:
@@ -66,8 +83,10 @@ def judge(case: Mapping[str, Any], load: Load, files: Index) -> CaseResult:
     if runner is None:
         return CaseResult(UNSUPPORTED, f"technology {technology!r} is not supported")
     question = {key: value for key, value in case.items() if key not in _HIDDEN}
-    if isinstance(question.get("fields"), dict):
-        question["fields"] = {k: v for k, v in question["fields"].items() if not k.startswith(_HIDDEN_FIELD)}
+    stated = question.setdefault("fields", {})
+    if not isinstance(stated, dict):
+        return CaseResult(UNSUPPORTED, "case-fields")
+    question["fields"] = {key: value for key, value in stated.items() if not key.startswith(_HIDDEN_FIELD)}
     try:
         return runner(question, load, files)
     except EnarxError as error:
@@ -88,11 +107,17 @@ def compare(case: Mapping[str, Any], result: CaseResult) -> str:
         return f"verdict {result.verdict} {result.reason}".strip()
     if kind == FAIL and reason and reason != result.reason:
         return f"reason {result.reason}"
-    stated = case.get("fields", {})
-    for name, value in result.fields.items():
-        answer = stated.get(name, stated.get(f"{_HIDDEN_FIELD}{name}"))
-        if answer is not None and kind == OK and answer != value:
-            return f"field {name}"
+    return _different_field(case.get("fields", {}), result.fields) if kind == OK else ""
+
+
+def _different_field(stated: object, seen: Mapping[str, object]) -> str:
+    """The first of the fields that differs; an ``expected_*`` must be among those seen, others may be inputs."""
+    if not isinstance(stated, Mapping):
+        return "fields"
+    for name, answer in stated.items():
+        answered = name.removeprefix(_HIDDEN_FIELD)
+        if (answered in seen or answered != name) and seen.get(answered) != answer:
+            return f"field {answered}"
     return ""
 
 
@@ -104,41 +129,39 @@ def _runner(technology: str) -> Runner | None:
     return runner
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+def _read_index(path: str) -> dict[str, Any]:
     try:
-        data = path.read_bytes() if path.stat().st_size <= INDEX_MAX_BYTES else None
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}", code="file-unreadable", hint="check the path"
-        ) from error
-    if data is None:
-        raise UsageError(f"{path} has more than {INDEX_MAX_BYTES} bytes", code="too-long", hint="check the path")
-    try:
-        return tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_input(path, INDEX_MAX_BYTES, "index").decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}", code="index-syntax", hint="mend the index") from error
+
+
+def _tables(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = document.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise UsageError(f"{name} is not a list of tables", code="index-syntax", hint=f"write [[{name}]]")
+    return found
 
 
 def _loader(folder: Path) -> Load:
     root = folder.resolve()
 
     def load(name: str) -> bytes:
-        path = (root / name).resolve()
-        if not path.is_relative_to(root):
-            raise UsageError(f"{name!r} leaves the index's folder", code="case-inputs", hint="mend the index")
         try:
-            if path.stat().st_size > INPUT_MAX_BYTES:
-                raise UsageError(f"{name} has more than {INPUT_MAX_BYTES} bytes", code="too-long", hint="check it")
+            path = (root / name).resolve()
+            if not path.is_relative_to(root):
+                raise UsageError(f"{name!r} leaves the index's folder", code="case-inputs", hint="mend the index")
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size > INPUT_MAX_BYTES:
+                raise UsageError(
+                    f"{name!r} is no file of at most {INPUT_MAX_BYTES} bytes", code="file-unusable", hint="check it"
+                )
             return path.read_bytes()
-        except OSError as error:
-            raise UsageError(
-                f"cannot read {name}: {error.strerror}", code="file-unreadable", hint="mend the index"
-            ) from error
+        except (OSError, ValueError, RuntimeError) as error:  # a path with a NUL, or links in a circle
+            raise UsageError(f"cannot read {name!r}: {error}", code="file-unreadable", hint="mend the index") from error
 
     return load
 
 
 def _readable(line: Mapping[str, object]) -> str:
-    seen = f"{line['verdict']}:{line['reason']}" if line["reason"] else str(line["verdict"])
-    mark = "ok  " if line["match"] else "DIFF"
-    return f"{mark} {line['case']}: {seen} (expected {line['expect']})"
+    return f"different: {line['case']}: {line['difference']}, expected {line['expect']}"

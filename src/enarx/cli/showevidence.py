@@ -7,7 +7,7 @@ import json
 
 from enarx.cli.evidence import EVIDENCE_MAX_BYTES
 from enarx.cli.keyfile import read_input
-from enarx.errors import UsageError
+from enarx.errors import EvidenceError, MalformedError
 
 SEV_REPORT_BYTES = 208
 """Size of an attestation report of SEV (bytes)."""
@@ -17,7 +17,7 @@ _SEV_SMALLEST = 576
 
 
 def show(args: argparse.Namespace) -> int:
-    """Print the file of ``args.file``, told by its bytes; 0, or MalformedError and UsageError."""
+    """Print the file of ``args.file``, told by its bytes; 0, or MalformedError (UsageError: it cannot be read)."""
     data = read_input(args.file, EVIDENCE_MAX_BYTES, "evidence")
     kind, fields, text = describe(data)
     if args.json:
@@ -35,20 +35,22 @@ def describe(data: bytes) -> tuple[str, dict[str, object], str]:
 
     if is_sev(data):
         return _sev(data)
+    if b"-----BEGIN X509 CRL-----" in data or is_crl(data):
+        return _revocation_list(data)
     if data[:1] == b"\x30" or b"-----BEGIN CERTIFICATE-----" in data:
-        return _certificate(data)
+        return _certificates(data)
     if len(data) == REPORT_BYTES:
         report = parse(data)
         return "snp-report", snpview.report_fields(report), snpview.show_report(report)
-    if _looks_like_table(data):
+    if looks_like_table(data):
         table = certtable.parse(data)
         sizes: dict[str, object] = {
             name: len(blob) for name, blob in zip(table.names(), table.entries.values(), strict=True)
         }
         return "snp-certificate-table", sizes, snpview.show_table(table)
-    raise UsageError(
+    raise MalformedError(
         f"{len(data)} bytes that are neither a report ({REPORT_BYTES} bytes of SEV-SNP, {SEV_REPORT_BYTES} of SEV), a "
-        "certificate nor a certificate table",
+        "certificate, a revocation list nor a certificate table",
         code="evidence-unknown",
         hint="give the bare report, as the guest's firmware returned it",
     )
@@ -71,22 +73,33 @@ def _sev(data: bytes) -> tuple[str, dict[str, object], str]:
     return "sev-certificates", fields, sevview.show_certificates(certificates)
 
 
-def _looks_like_table(data: bytes) -> bool:
+def looks_like_table(data: bytes) -> bool:
+    """Whether this begins as a certificate table with an entry of a known kind does."""
     from enarx.evidence.snp import certtable
 
     known = (certtable.VCEK_GUID, certtable.VLEK_GUID, certtable.ASK_GUID, certtable.ARK_GUID, certtable.CRL_GUID)
     return any(data.startswith((guid.bytes, guid.bytes_le)) for guid in known)
 
 
-def _certificate(data: bytes) -> tuple[str, dict[str, object], str]:
-    from enarx.cli import snpview
+def _certificates(data: bytes) -> tuple[str, dict[str, object], str]:
+    """One certificate, or every one of a chain, in the order of the file."""
     from enarx.evidence.bundle import split_certificates
+
+    shown = [_certificate(encoded) for encoded in split_certificates(data)]
+    if len(shown) == 1:
+        return shown[0]
+    listed = [fields for _, fields, _ in shown]
+    return "certificates", {"certificates": listed}, "\n\n".join(text for _, _, text in shown)
+
+
+def _certificate(encoded: bytes) -> tuple[str, dict[str, object], str]:
+    from enarx.cli import snpview
     from enarx.evidence.certificate import parse_certificate
     from enarx.evidence.chain import moment
     from enarx.evidence.name import common_name
     from enarx.evidence.snp.endorsement import Kind, read_endorsement
 
-    certificate = parse_certificate(split_certificates(data)[0])
+    certificate = parse_certificate(encoded)
     name = common_name(certificate.subject)
     not_before, not_after = moment(certificate.not_before), moment(certificate.not_after)
     fields: dict[str, object] = {
@@ -98,7 +111,52 @@ def _certificate(data: bytes) -> tuple[str, dict[str, object], str]:
         "sha256": certificate.sha256.hex(),
     }
     if name in {kind.value for kind in Kind}:
-        endorsement = read_endorsement(certificate)
+        try:
+            endorsement = read_endorsement(certificate)
+        except EvidenceError as error:
+            fields["problem"] = error.message
+            return "certificate", fields, snpview.show_fields("certificate", fields)
         fields |= snpview.endorsement_fields(endorsement)
         return "snp-endorsement", fields, snpview.show_endorsement(endorsement, not_before, not_after)
-    return "certificate", fields, "\n".join(f"{key:<16}{value}" for key, value in fields.items())
+    return "certificate", fields, snpview.show_fields("certificate", fields)
+
+
+def is_crl(data: bytes) -> bool:
+    """Whether DER is a revocation list, whose signed part begins with the version 1 (a certificate's with a tag)."""
+    return _signed_version(data) not in (None, 0)
+
+
+def is_request(data: bytes) -> bool:
+    """Whether DER is a certification request, whose signed part begins with the version 0."""
+    return _signed_version(data) == 0
+
+
+def _signed_version(data: bytes) -> int | None:
+    """The INTEGER with which the first SEQUENCE inside a SEQUENCE begins; None when there is none."""
+    from enarx.evidence import der
+
+    try:
+        outer = der.expect(data, 0, len(data), der.SEQUENCE)
+        signed = der.expect(data, outer.start, outer.stop, der.SEQUENCE)
+        return der.integer(data, der.expect(data, signed.start, signed.stop, der.INTEGER))
+    except MalformedError:
+        return None
+
+
+def _revocation_list(data: bytes) -> tuple[str, dict[str, object], str]:
+    from enarx.cli import snpview
+    from enarx.evidence.bundle import unwrap_pem
+    from enarx.evidence.certificate import parse_crl
+    from enarx.evidence.chain import moment
+    from enarx.evidence.name import common_name
+
+    crl = parse_crl(unwrap_pem(data, "X509 CRL"))
+    fields: dict[str, object] = {
+        "issuer": common_name(crl.issuer),
+        "number": crl.number,
+        "this_update": moment(crl.this_update),
+        "next_update": moment(crl.next_update),
+        "revoked": {f"{serial:#x}": moment(since) for serial, since in crl.revoked.items()},
+    }
+    revoked = [f"serial {serial:#x} since {moment(since)}" for serial, since in crl.revoked.items()]
+    return "crl", fields, snpview.show_fields("revocation list", {**fields, "revoked": "; ".join(revoked) or "nothing"})

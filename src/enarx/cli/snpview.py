@@ -115,7 +115,7 @@ def show_report(report: Report) -> str:
         _line("family id", report.family_id.hex()),
         _line("image id", report.image_id.hex()),
         _line("ID key (SHA-384)", report.id_key_digest.hex() if any(report.id_key_digest) else "none"),
-        _line("author key (SHA-384)", report.author_key_digest.hex() if report.author_key_enabled else "none"),
+        _line("author key (SHA-384)", _author_key(report)),
         _line("report id", report.report_id.hex()),
         _line("migration agent", report.report_id_ma.hex() if report.report_id_ma.strip(b"\xff") else "none"),
         _line("reserved fields", ", ".join(report.reserved()) or "as specified"),
@@ -140,6 +140,15 @@ def show_endorsement(endorsement: Endorsement, not_before: str, not_after: str) 
         lines.append(_line("provider", endorsement.csp_id))
     lines.append("Nothing here has been verified: see enarx evidence verify.")
     return "\n".join(lines)
+
+
+def show_fields(what: str, fields: Mapping[str, object]) -> str:
+    """A certificate or list of another kind for a person: its fields, one to a line."""
+    lines = [
+        _line(what, "X.509"),
+        *(_line(f"  {name.replace('_', ' ')}", str(value)) for name, value in fields.items()),
+    ]
+    return "\n".join([*lines, "Nothing here has been verified: see enarx evidence verify."])
 
 
 def show_table(table: CertTable) -> str:
@@ -189,6 +198,12 @@ def _tcb(tcb: Tcb) -> str:
 
 def _version(version: tuple[int, int, int]) -> str:
     return f"{version[0]}.{version[1]} build {version[2]}"
+
+
+def _author_key(report: Report) -> str:
+    if report.author_key_enabled is any(report.author_key_digest):
+        return report.author_key_digest.hex() if report.author_key_enabled else "none"
+    return f"{report.author_key_digest.hex()} (AUTHOR_KEY_EN={int(report.author_key_enabled)}, a contradiction)"
 
 
 def _yes(value: bool) -> str:

@@ -40,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
     init.set_defaults(run=_init)
 
     serve = modes.add_parser("serve", help="serve until told to stop; SIGHUP reloads the policy")
-    _add_place(serve)
+    add_place(serve)
     _add_authority(serve)
     serve.add_argument("--addr", metavar="HOST", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("--port", metavar="PORT", type=int, default=PORT, help=f"port, 0 for any (default: {PORT})")
@@ -52,7 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
     check = modes.add_parser(
         "check", help="the service's decision on a request, offline", epilog="exit status: 0 accepted, 5 refused"
     )
-    check.add_argument("csr", metavar="CSR", help="certification request, DER or PEM")
+    check.add_argument("csr", metavar="CSR", help="certification request, DER or PEM, or a bundle of them")
     check.add_argument(
         "--config", metavar="FILE", required=True, help="policy file, or configuration of an Enarx Steward"
     )
@@ -61,7 +61,7 @@ def add_parser(subparsers: Subparsers) -> None:
     check.set_defaults(run=_check)
 
     log = modes.add_parser("log", help="list the log of decisions, or check that nobody changed it")
-    _add_place(log)
+    add_place(log)
     log.add_argument("--verify", action="store_true", help="check every entry; exit status 4 when one does not fit")
     log.add_argument("--expect", metavar="N:HASH", help="a position that was noted, as in an attestation result")
     log.add_argument("--after", metavar="N", type=int, default=0, help="only entries after this one")
@@ -70,18 +70,12 @@ def add_parser(subparsers: Subparsers) -> None:
     revoke = modes.add_parser("revoke", help="withdraw a certificate; it is on the next revocation list")
     revoke.add_argument("serial", metavar="SERIAL", help="serial number in hexadecimal")
     revoke.add_argument("--reason", choices=REASONS, default=REASONS[0])
-    _add_place(revoke)
+    add_place(revoke)
     revoke.set_defaults(run=_revoke)
 
-    secret = modes.add_parser("secret", help="secrets that workloads are given")
-    actions = secret.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="add a secret to the policy; reload the service with SIGHUP afterwards")
-    add.add_argument("name", metavar="NAME")
-    add.add_argument("--workload", metavar="NAME", action="append", required=True, help="workload that may have it")
-    add.add_argument("--file", metavar="FILE", help="where its bytes are (default: standard input)")
-    add.add_argument("--simulated", action="store_true", help="release it to guests of a simulator as well")
-    _add_place(add)
-    add.set_defaults(run=_add_secret)
+    from enarx.cli.stewardsecret import add_parser as add_secrets
+
+    add_secrets(modes, add_place)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,12 +84,14 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def _add_place(parser: argparse.ArgumentParser) -> None:
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """The options that say where a Steward keeps its things."""
     parser.add_argument("--directory", metavar="DIRECTORY", default=".", help="what `steward init` made (default: .)")
     parser.add_argument("--config", metavar="FILE", help=f"policy file (default: {CONFIG} of the directory)")
     parser.add_argument(
-        "--database", metavar="DB", help=f"path, or postgresql://... (default: {DATABASE} of the directory)"
-    )
+        "--database", metavar="DB", default=os.environ.get("STEWARD_DATABASE"),
+        help=f"path, or postgresql://... (default: $STEWARD_DATABASE, else {DATABASE} of the directory)",
+    )  # fmt: skip
 
 
 def _add_authority(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +148,7 @@ def _serve(args: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = Settings(
-        config=_config(args),
+        config=config_of(args),
         certificate=args.crt or _in_directory(args, CERTIFICATE),
         key=args.key or _in_directory(args, KEY),
         database=_database(args),
@@ -168,12 +164,14 @@ def _announce(host: str, port: int, authority: CertificateAuthority) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from enarx.cli.policy import pinned, read_request, report
+    from enarx.cli.authority import authority_bytes
+    from enarx.cli.policy import read_requests, report
     from enarx.tenant.steward.decide import make_judge
     from enarx.tenant.steward.files import read_policy
 
-    request = read_request(args, args.csr, args.manifest)
-    return report(args, request, make_judge(read_policy(args.config), authority=pinned(args.ca), cache_entries=0))
+    requests = read_requests(args, args.csr, args.manifest)
+    authority = authority_bytes("--ca", args.ca)
+    return report(args, requests, make_judge(read_policy(args.config), authority=authority, cache_entries=0))
 
 
 def _log(args: argparse.Namespace) -> int:
@@ -233,52 +231,12 @@ def _revoke(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_secret(args: argparse.Namespace) -> int:
-    from enarx.errors import ConfigError
-    from enarx.tenant.policytables import SECRET_MAX_BYTES
-    from enarx.tenant.steward.files import read, read_policy, replace, write_new
-
-    config = Path(_config(args))
-    policy = read_policy(config)
-    if any(one.name == args.name for one in policy.secrets):
-        raise ConfigError(
-            f"there is a secret {args.name}", code="secret-exists", hint="remove it from the policy first"
-        )
-    known = {one.name for one in policy.workloads}
-    if set(args.workload) - known or "/" in args.name or args.name.startswith("."):
-        raise ConfigError(
-            f"the secret's name, or a workload of {', '.join(args.workload)}, is not right",
-            code="secret-name",
-            hint=f"workloads of the policy: {', '.join(sorted(known)) or 'none'}",
-        )
-    value = read(args.file, SECRET_MAX_BYTES) if args.file else sys.stdin.buffer.read(SECRET_MAX_BYTES + 1)
-    if not 1 <= len(value) <= SECRET_MAX_BYTES:
-        raise ConfigError("a secret has 1 to 65536 bytes", code="secret-size", hint="put larger things elsewhere")
-    folder = config.parent / "secrets"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    place = folder / args.name
-    write_new(place, value, 0o600)
-    workloads = ", ".join(f'"{one}"' for one in args.workload)
-    simulated = "simulated = true\n" if args.simulated else ""
-    table = f'\n[[secret]]\nname = "{args.name}"\nfile = "secrets/{args.name}"\nworkloads = [{workloads}]\n{simulated}'
-    candidate = config.with_name(f".{config.name}.new")
-    try:
-        replace(candidate, policy.text.encode() + table.encode(), 0o600)
-        read_policy(candidate)
-        candidate.replace(config)
-    except ConfigError:
-        place.unlink()
-        candidate.unlink(missing_ok=True)
-        raise
-    print(f"{config}: {args.name} is released to {', '.join(args.workload)}; reload the service with SIGHUP")
-    return 0
-
-
 def _in_directory(args: argparse.Namespace, name: str) -> str:
     return str(Path(args.directory, name))
 
 
-def _config(args: argparse.Namespace) -> str:
+def config_of(args: argparse.Namespace) -> str:
+    """The policy file that is meant."""
     return args.config or _in_directory(args, CONFIG)
 
 
@@ -291,7 +249,9 @@ def _existing(args: argparse.Namespace) -> str:
     from enarx.errors import ConfigError
 
     database = _database(args)
-    if "postgres" not in database.partition(":")[0] and not Path(database.removeprefix("sqlite:")).exists():
+    path = database.removeprefix("sqlite:")
+    elsewhere = database.startswith(("postgres:", "postgresql:")) or "://" in path
+    if not elsewhere and not Path(path).exists():
         raise ConfigError(f"there is no database {database}", code="database-missing", hint="give --database")
     return database
 

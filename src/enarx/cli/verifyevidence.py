@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from enarx.cli.evidence import EVIDENCE_MAX_BYTES
 from enarx.cli.keyfile import read_input
-from enarx.cli.showevidence import is_sev
+from enarx.cli.showevidence import SEV_REPORT_BYTES, is_sev
 from enarx.errors import (
     AuthenticityError,
     CollateralError,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from enarx.evidence.appraisal import Appraisal, Rule
     from enarx.evidence.authentic import Proof
-    from enarx.evidence.snp import Collateral, Policy, Trust
+    from enarx.evidence.snp import Collateral, Policy, Report, Trust
 
 FORMAT = "enarx-evidence-verify/1"
 _COLUMN_MAX = 44
@@ -112,7 +112,7 @@ def _verify_snp(data: bytes, args: argparse.Namespace, outcome: _Outcome) -> Non
     report = parse(data)
     outcome.parsed = {"report": report_fields(report)}
     outcome.debug = report.debug
-    collateral = _collateral(args)
+    collateral = _collateral(args, report)
     required = args.require_crl or (policy is not None and policy.require_crl)
     authentic = authenticate(report, collateral, now, trust=trust, require_crl=required, trail=outcome.checks)
     outcome.proof = authentic.proof
@@ -135,6 +135,12 @@ def _verify_sev(data: bytes, args: argparse.Namespace, outcome: _Outcome) -> Non
                 code="usage",
                 hint="SEV certificates are verified by themselves, or with --chain for ASK and ARK",
             )
+    if len(data) == SEV_REPORT_BYTES:
+        raise UsageError(
+            "an attestation report of SEV is not verified by this command",
+            code="usage",
+            hint="enarx evidence show prints it; authenticate_report verifies it, with the platform and the nonce",
+        )
     certificates = parse(data)
     if args.chain:
         certificates += parse(read_input(args.chain, EVIDENCE_MAX_BYTES, "chain"))
@@ -151,7 +157,10 @@ def _fast_trust() -> Trust:
     from enarx.evidence.awslc import AwsLcVerifier
     from enarx.evidence.snp import Trust
 
-    return Trust(verifier=AwsLcVerifier())
+    try:
+        return Trust(verifier=AwsLcVerifier())
+    except ConfigError as error:
+        raise UsageError(error.message, code=error.code, hint=error.hint) from error
 
 
 def _policy(path: str) -> Policy:
@@ -169,14 +178,14 @@ def _time(text: str | None) -> datetime:
         return datetime.now(UTC)
     try:
         stated = datetime.fromisoformat(text)
-    except ValueError as error:
+        return stated.astimezone(UTC) if stated.tzinfo else stated.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:  # UTC of the calendar's first and last hours may lie outside of it
         raise UsageError(
             f"--at {text!r} is not an ISO 8601 time", code="usage-time", hint="write 2025-01-09T22:14:21Z"
         ) from error
-    return stated if stated.tzinfo else stated.replace(tzinfo=UTC)
 
 
-def _collateral(args: argparse.Namespace) -> Collateral:
+def _collateral(args: argparse.Namespace, report: Report) -> Collateral:
     from enarx.evidence.bundle import split_certificates, unwrap_pem
     from enarx.evidence.snp import Collateral, certtable
 
@@ -185,7 +194,7 @@ def _collateral(args: argparse.Namespace) -> Collateral:
     given: bytes | None
     if args.certs:
         table = certtable.parse(read_input(args.certs, EVIDENCE_MAX_BYTES, "certificate table"))
-        given = table.endorsement
+        given = table.endorsement_for(report.signing_key)
         chain = tuple(one for blob in table.chain for one in split_certificates(blob))
         crls.extend(unwrap_pem(blob, "X509 CRL") for blob in table.crls)
     else:

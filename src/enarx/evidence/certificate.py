@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from enarx.errors import MalformedError
 from enarx.evidence import der
+from enarx.evidence.algorithm import signature_scheme
 from enarx.evidence.signature import Curve, EcKey, PublicKey, RsaKey, Scheme, check_rsa_size
 
 CERTIFICATE_MAX_BYTES = 8 * 1024
@@ -32,24 +33,12 @@ OID_AUTHORITY_KEY_IDENTIFIER = der.encode_oid("2.5.29.35")
 OID_CRL_DISTRIBUTION_POINTS = der.encode_oid("2.5.29.31")
 OID_CRL_NUMBER = der.encode_oid("2.5.29.20")
 
-_OID_RSASSA_PSS = der.encode_oid("1.2.840.113549.1.1.10")
 _OID_RSA = der.encode_oid("1.2.840.113549.1.1.1")
-_OID_MGF1 = der.encode_oid("1.2.840.113549.1.1.8")
 _OID_EC = der.encode_oid("1.2.840.10045.2.1")
 _CURVES = {
     der.encode_oid("1.2.840.10045.3.1.7"): Curve.P256,
     der.encode_oid("1.3.132.0.34"): Curve.P384,
     der.encode_oid("1.3.132.0.35"): Curve.P521,
-}
-_ECDSA = {
-    der.encode_oid("1.2.840.10045.4.3.2"): Scheme.ECDSA_SHA256,
-    der.encode_oid("1.2.840.10045.4.3.3"): Scheme.ECDSA_SHA384,
-    der.encode_oid("1.2.840.10045.4.3.4"): Scheme.ECDSA_SHA512,
-}
-_PSS = {
-    der.encode_oid("2.16.840.1.101.3.4.2.1"): (Scheme.RSA_PSS_SHA256, 32),
-    der.encode_oid("2.16.840.1.101.3.4.2.2"): (Scheme.RSA_PSS_SHA384, 48),
-    der.encode_oid("2.16.840.1.101.3.4.2.3"): (Scheme.RSA_PSS_SHA512, 64),
 }
 
 
@@ -59,6 +48,8 @@ class Extension(NamedTuple):
     critical: bool
     value: bytes
 
+
+_new = tuple.__new__
 
 Extensions = Mapping[bytes, Extension]
 """Extensions by encoded object identifier."""
@@ -140,7 +131,7 @@ def parse_certificate(data: bytes) -> Certificate:
         not_after=der.time(data, not_after),
         key=parse_public_key(data[key.head : key.stop]),
         extensions=_extensions(data, wrapper),
-        scheme=_scheme(data, algorithm),
+        scheme=signature_scheme(data, algorithm),
         signature=signature,
     )
 
@@ -178,7 +169,7 @@ def parse_crl(data: bytes) -> RevocationList:
         next_update=der.time(data, next_update),
         number=_crl_number(extensions),
         revoked=MappingProxyType(revoked),
-        scheme=_scheme(data, algorithm),
+        scheme=signature_scheme(data, algorithm),
         signature=signature,
     )
 
@@ -240,7 +231,7 @@ def _extensions(data: bytes, wrapper: der.Element) -> Extensions:
         identifier = der.oid(data, name)
         if identifier in found:
             raise der.malformed(f"extension {der.dotted_oid(identifier)} appears twice")
-        found[identifier] = Extension(critical, data[value.start : value.stop])
+        found[identifier] = _new(Extension, (critical, data[value.start : value.stop]))
         at = one.stop
     return MappingProxyType(found)
 
@@ -308,38 +299,3 @@ def _rsa_key(encoded: bytes) -> RsaKey:
     key = RsaKey(der.natural(encoded, modulus), der.natural(encoded, exponent))
     check_rsa_size(key)
     return key
-
-
-def _scheme(data: bytes, algorithm: der.Element) -> Scheme:
-    name = der.expect(data, algorithm.start, algorithm.stop, der.OID)
-    identifier = der.oid(data, name)
-    if identifier == _OID_RSASSA_PSS:
-        parameters = data[name.stop : algorithm.stop]
-        scheme = _PSS_PARAMETERS.get(parameters)
-        if scheme is not None:
-            return scheme
-    elif name.stop == algorithm.stop and identifier in _ECDSA:
-        return _ECDSA[identifier]
-    raise MalformedError(
-        f"signature algorithm {der.dotted_oid(identifier)} or its parameters are not supported",
-        code="unsupported-algorithm",
-        hint="expected RSASSA-PSS with MGF1 and a salt as long as the digest, or ECDSA",
-    )
-
-
-def _pss_parameters() -> dict[bytes, Scheme]:
-    """RSASSA-PSS-params (RFC 4055 3.1) of each accepted scheme, with the trailer field left out and spelled out.
-
-    DER leaves a default out; AMD's ARK and ASK certificates spell the trailer field out all the same.
-    """
-    accepted: dict[bytes, Scheme] = {}
-    for digest, (scheme, salt) in _PSS.items():
-        algorithm = der.encode(der.SEQUENCE, der.encode(der.OID, digest) + b"\x05\x00")
-        mask = der.encode(der.SEQUENCE, der.encode(der.OID, _OID_MGF1) + algorithm)
-        fields = der.encode(0xA0, algorithm) + der.encode(0xA1, mask) + der.encode(0xA2, der.encode_natural(salt))
-        accepted[der.encode(der.SEQUENCE, fields)] = scheme
-        accepted[der.encode(der.SEQUENCE, fields + der.encode(0xA3, der.encode_natural(1)))] = scheme
-    return accepted
-
-
-_PSS_PARAMETERS = _pss_parameters()

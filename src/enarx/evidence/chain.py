@@ -23,9 +23,9 @@ from enarx.evidence.certificate import (
 from enarx.evidence.name import common_name
 from enarx.evidence.signature import PublicKey, Scheme, Verifier
 
-_KEY_CERT_SIGN = 5
-_CRL_SIGN = 6
-"""Bit numbers of KeyUsage (RFC 5280 4.2.1.3)."""
+_KEY_CERT_SIGN = 0x80 >> 5
+_CRL_SIGN = 0x80 >> 6
+"""Bits 5 and 6 of KeyUsage, counted from the most significant one (RFC 5280 4.2.1.3)."""
 
 _UNDERSTOOD = frozenset(
     (
@@ -66,8 +66,11 @@ def seconds(now: datetime) -> int:
 
 
 def moment(at: int) -> str:
-    """Seconds since 1970 as people write them: ``2025-01-09T22:14:21Z``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Seconds since 1970 as people write them: ``2025-01-09T22:14:21Z``; as the number outside of the calendar."""
+    try:
+        return f"{datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()}Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{at} seconds after 1970-01-01"
 
 
 def check_validity(name: str, not_before: int, not_after: int, at: int) -> None:
@@ -137,7 +140,7 @@ def authority(certificate: Certificate, scheme: Scheme) -> Authority:
     check_extensions(certificate, name)
     is_authority, path_length = _basic_constraints(certificate)
     usage = _key_usage(certificate)
-    if not is_authority or _KEY_CERT_SIGN not in usage:
+    if not is_authority or not usage & _KEY_CERT_SIGN:
         raise AuthenticityError(
             f"{name} is not allowed to issue certificates",
             code="untrusted-chain",
@@ -152,13 +155,13 @@ def authority(certificate: Certificate, scheme: Scheme) -> Authority:
         key=certificate.key,
         scheme=scheme,
         sha256=certificate.sha256,
-        signs_crls=_CRL_SIGN in usage,
+        signs_crls=bool(usage & _CRL_SIGN),
         path_length=path_length,
     )
 
 
-def check_crl(crl: RevocationList, issuer: Authority, at: int, verifier: Verifier) -> None:
-    """Raise unless the revocation list is the issuer's, carries its signature and is current at ``at``."""
+def check_crl(crl: RevocationList, issuer: Authority, verifier: Verifier) -> None:
+    """Raise unless the revocation list is the issuer's and carries its signature."""
     if crl.issuer != issuer.subject or not issuer.signs_crls:
         raise AuthenticityError(
             f"{issuer.name} does not issue this revocation list", code="untrusted-chain", hint="give the issuer's own"
@@ -169,15 +172,20 @@ def check_crl(crl: RevocationList, issuer: Authority, at: int, verifier: Verifie
             code="bad-collateral-signature",
             hint="fetch the list again from the vendor",
         )
+
+
+def check_crl_current(crl: RevocationList, at: int) -> None:
+    """Raise unless the revocation list is current at ``at``: what it does not name may be revoked since."""
+    name = common_name(crl.issuer)
     if at < crl.this_update:
         raise CollateralError(
-            f"the revocation list of {issuer.name} is of {moment(crl.this_update)}, after {moment(at)}",
+            f"the revocation list of {name} is of {moment(crl.this_update)}, after {moment(at)}",
             code="collateral-not-yet-valid",
             hint="check the clock, or the time given with --at",
         )
     if at >= crl.next_update:
         raise CollateralError(
-            f"the revocation list of {issuer.name} was due for renewal at {moment(crl.next_update)}",
+            f"the revocation list of {name} was due for renewal at {moment(crl.next_update)}",
             code="collateral-expired",
             hint="fetch the current list from the vendor",
         )
@@ -210,13 +218,13 @@ def _basic_constraints(certificate: Certificate) -> tuple[bool, int | None]:
     return is_authority, der.natural(value, length)
 
 
-def _key_usage(certificate: Certificate) -> frozenset[int]:
+def _key_usage(certificate: Certificate) -> int:
+    """The first octet of KeyUsage, which holds every bit that matters here; 0 without the extension."""
     extension = certificate.extensions.get(OID_KEY_USAGE)
     if extension is None:
-        return frozenset()
+        return 0
     value = extension.value
     whole = der.only(value, der.BIT_STRING, len(value))
-    bits = value[whole.start : whole.stop]
-    if not 2 <= len(bits) <= 3 or bits[0] > 7:
+    if not 2 <= whole.stop - whole.start <= 3 or value[whole.start] > 7:
         raise MalformedError("malformed key usage", code="malformed", hint="the certificate is damaged")
-    return frozenset(8 * i + bit for i, octet in enumerate(bits[1:]) for bit in range(8) if octet & 0x80 >> bit)
+    return value[whole.start + 1]

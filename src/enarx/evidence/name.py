@@ -37,11 +37,14 @@ def encode_name(parts: Iterable[tuple[str, int, str]]) -> bytes:
 
 @lru_cache(maxsize=NAMES_KEPT)
 def common_name(name: bytes) -> str:
-    """The common name of an encoded distinguished name, empty when it has none; MalformedError for a broken name."""
+    """The common name of an encoded distinguished name, empty when it has none; MalformedError for a broken name.
+
+    It is for people and goes into messages: what would not print, such as a terminal's control sequences, is ``?``.
+    """
     found = ""
     for identifier, text in _attributes(name):
         if identifier == OID_COMMON_NAME and text is not None:
-            found = text
+            found = _printable(text)
     return found
 
 
@@ -76,6 +79,10 @@ def _attributes(name: bytes) -> Iterator[tuple[bytes, str | None]]:
         yield der.oid(name, kind), text
         at = group.stop
     raise der.malformed("too many relative names")
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _escape(text: str) -> str:

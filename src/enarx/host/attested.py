@@ -14,11 +14,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from enarx import archive, envelope
-from enarx.envelope import is_encrypted
 from enarx.errors import HostError, UsageError
+from enarx.host.filebytes import digest_of, head_of
 from enarx.host.launch import Package
-from enarx.manifest import Allow, Manifest, ManifestFile, StewardPin, Workload, digest_of, endpoint
+from enarx.manifest import Allow, Manifest, ManifestFile, StewardPin, Workload, endpoint
+from enarx.mediatype import HEAD_BYTES, PACKAGE, media_type_of
 
 if TYPE_CHECKING:
     from enarx.simulator.misbehave import Misbehave
@@ -58,7 +58,7 @@ def manifest_of(package: Package, steward: StewardPin | None, allow: Allow | Non
         elif kind == "module":
             workload = Workload(digest_of(data))
         elif kind == "package":
-            workload = Workload(digest_of(data), envelope.MEDIA_TYPE if is_encrypted(data) else archive.MEDIA_TYPE)
+            workload = Workload(digest_of(data), media_type_of(head_of(data, HEAD_BYTES)) or PACKAGE)
         elif kind == "signature":
             continue  # proves itself to the Steward
         elif kind == "ca":

@@ -10,13 +10,17 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from enarx.errors import EnarxError, HostError, LinkError, StreamError, UsageError
 from enarx.host import streams
 from enarx.host.cache import MAX_ENTRY_BYTES, DiskCache
+from enarx.host.filebytes import Data, FileBytes, digest_of, parts_of
 from enarx.host.outbox import Outbox
-from enarx.wire import HEADER, MAX_PAYLOAD, Decoder, Frame, Type, encode_fields
+from enarx.wire import HEADER, MAX_PAYLOAD, STARTED, Decoder, Frame, Type, encode_fields
+
+if TYPE_CHECKING:
+    from enarx.manifest import Manifest
 
 STOP_SECONDS: Final = 0.06
 """How long a Keep has to end a workload that was told to stop, in seconds; then its process is killed."""
@@ -56,19 +60,28 @@ class RunningKeep(Protocol):
 class Package:
     """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers.
 
-    Or instead of config, CA files, module and layers one ``package``, and signatures of it.
+    Or instead of config, CA files, module and layers one ``package``. Signatures of either come last.
     """
 
-    objects: Sequence[tuple[str, str, bytes | bytearray | memoryview]]
+    objects: Sequence[tuple[str, str, Data]]
     args: Sequence[str] = ()
     env: Sequence[tuple[str, str]] = ()
     require_sandbox: bool = False
     checked_calls: bool = False
 
+    def close(self) -> None:
+        """Close the files among its objects. `Host.run` does, once they are sent."""
+        for _, _, data in self.objects:
+            if isinstance(data, FileBytes):
+                data.close()
+
 
 @dataclass(slots=True)
 class Ending:
-    """How the workload ended. ``status`` is the exit status; ``message`` is empty when all is well."""
+    """How the workload ended. ``status`` is the exit status; ``message`` is empty when all is well.
+
+    ``stopped``: somebody wanted it to end.
+    """
 
     status: int
     code: str = ""
@@ -77,11 +90,32 @@ class Ending:
     sandbox: dict[str, str] = field(default_factory=dict)
     timings: list[tuple[str, float]] = field(default_factory=list)
     evidence: str = ""
+    stopped: bool = False
+
+
+class Watcher:
+    """Is told how a launch goes, by the thread that serves the Keep. This one is not interested."""
+
+    def spawned(self, pid: int) -> None:
+        """The Keep's process has been started."""
+
+    def launched(self, manifest: Manifest) -> None:
+        """The Keep has been launched for ``manifest``."""
+
+    def proves(self, source: str) -> None:
+        """The Keep says where its evidence is from: a key of EVIDENCE_SOURCES."""
+
+    def listening(self, endpoints: Sequence[str]) -> None:
+        """These are the addresses that the Keep listens on now."""
+
+    def running(self) -> None:
+        """The workload begins: everything that the Keep does before has succeeded."""
 
 
 @dataclass(slots=True)
 class _Listener:
     sock: socket.socket
+    endpoint: str
     credit: int = 0
 
 
@@ -93,13 +127,21 @@ class _Blob:
 
 
 class Host:
-    """Serves one Keep. ``log`` gets lines for people who asked for them."""
+    """Serves one Keep. ``log`` gets lines for people who asked for them.
 
-    def __init__(self, keep: RunningKeep, cache: DiskCache | None, log: Callable[[str], None]) -> None:
+    ``stdio`` gives a descriptor of its own for the name of a standard stream, or raises StreamError.
+    """
+
+    def __init__(
+        self, keep: RunningKeep, cache: DiskCache | None, log: Callable[[str], None], *, watcher: Watcher | None = None,
+        stdio: Callable[[str], int] = streams.open_stdio,
+    ) -> None:  # fmt: skip
         self._keep = keep
         self._link = keep.link
         self._cache = cache
         self._log = log
+        self._watcher = watcher or Watcher()
+        self._open_stdio = stdio
         self._decoder = Decoder()
         self._selector = selectors.DefaultSelector()
         self._listeners: dict[int, _Listener] = {}
@@ -110,10 +152,14 @@ class Host:
         self._sandbox: dict[str, str] = {}
         self._timings: list[tuple[str, float]] = []
         self._evidence = ""
+        self._running = False
         self._signal = 0
 
     def run(self, package: Package) -> Ending:
-        """Launch ``package`` and serve it to its end. Raises HostError or LinkError when the Keep breaks."""
+        """Launch ``package``, which gives its objects away, and serve it to its end.
+
+        Raises HostError or LinkError when the Keep breaks.
+        """
         launch = self._encode_launch(package)
         wake_read, wake_write = socket.socketpair()
         wake_read.setblocking(False)
@@ -124,6 +170,7 @@ class Host:
                 self._selector.register(self._link, selectors.EVENT_READ, self._readable)
                 self._outbox.start()
                 self._outbox.put(launch, blobs=[data for _, _, data in package.objects])
+                package.objects = ()  # whatever is in memory goes when it is sent
                 return self._serve()
             finally:
                 self._close()
@@ -157,8 +204,11 @@ class Host:
             return b""
         key = hashlib.blake2b(key=self._cache.key, digest_size=32, person=b"enarx-module")
         for kind, _, data in package.objects:
-            if kind in ("module", "package"):
-                key.update(data)
+            if kind == "module":
+                for part in parts_of(data):
+                    key.update(part)
+            elif kind == "package":
+                key.update(digest_of(data).encode())
         return key.digest()
 
     def _serve(self) -> Ending:
@@ -177,6 +227,7 @@ class Host:
         if self._signal:
             name = signal.Signals(self._signal).name
             ending.status, ending.code, ending.message, ending.hint = 128 + self._signal, "", "", ""
+            ending.stopped = True
             self._log(f"stopped by {name}")
         return ending
 
@@ -213,6 +264,8 @@ class Host:
                 return
             if self._keep.failure is not None:
                 raise self._keep.failure
+            if self._outbox.failure is not None:
+                raise self._outbox.failure
             how = f"by signal {-status}" if status < 0 else f"with status {status}"
             raise HostError(
                 f"the Keep ended unexpectedly {how}",
@@ -242,7 +295,7 @@ class Host:
 
     def _stdio(self, frame: Frame) -> None:
         try:
-            fd = streams.open_stdio(frame.fields()["name"])
+            fd = self._open_stdio(frame.fields()["name"])
         except StreamError as error:
             self._failed(frame.id, error)
             return
@@ -261,9 +314,11 @@ class Host:
         except StreamError as error:
             self._failed(frame.id, error)
             return
-        self._listeners[frame.id] = _Listener(sock)
         host, port = sock.getsockname()[:2]
-        self._log(f"listening on [{host}]:{port}" if ":" in host else f"listening on {host}:{port}")
+        endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._listeners[frame.id] = _Listener(sock, endpoint)
+        self._log(f"listening on {endpoint}")
+        self._tell_listening()
         self._outbox.put(encode_fields(Type.OPENED, frame.id, name=str(port)))
 
     def _credit(self, frame: Frame) -> None:
@@ -313,6 +368,10 @@ class Host:
             if listener.credit:
                 self._selector.unregister(listener.sock)
             listener.sock.close()
+            self._tell_listening()
+
+    def _tell_listening(self) -> None:
+        self._watcher.listening([listener.endpoint for listener in self._listeners.values()])
 
     def _cache_get(self, frame: Frame) -> None:
         name = frame.fields()["name"]
@@ -339,18 +398,23 @@ class Host:
         fields = frame.fields()
         if not all(isinstance(result, str) for result in fields["sandbox"].values()):
             raise LinkError("malformed frame: STATUS.sandbox must hold text", code="link-frame")
-        self._sandbox = {_printable(layer): _printable(result) for layer, result in fields["sandbox"].items()}
+        self._sandbox = {printable(layer): printable(result) for layer, result in fields["sandbox"].items()}
         source = fields["evidence"]
         if source not in EVIDENCE_SOURCES:
             raise LinkError("malformed frame: STATUS.evidence is no source of evidence", code="link-frame")
         if source != self._evidence:
             self._evidence = source
             self._log(f"evidence: {EVIDENCE_SOURCES[source]}")
-        self._timings = (self._timings + [_step(item) for item in fields["timings"]])[:MAX_TIMINGS]
+            self._watcher.proves(source)
+        steps = [_step(item) for item in fields["timings"]]
+        self._timings = (self._timings + steps)[:MAX_TIMINGS]
+        if not self._running and any(name == STARTED for name, _ in steps):
+            self._running = True
+            self._watcher.running()
 
     def _exit(self, frame: Frame) -> None:
         fields = frame.fields()
-        code, message, hint = (_printable(fields[name]) for name in ("code", "message", "hint"))
+        code, message, hint = (printable(fields[name]) for name in ("code", "message", "hint"))
         self._ending = Ending(fields["status"], code, message, hint)
 
 
@@ -359,12 +423,12 @@ def _step(item: Any) -> tuple[str, float]:
     if not isinstance(item, list) or [type(part) for part in item] not in ([str, float], [str, int]):
         raise LinkError("malformed frame: STATUS.timings must hold pairs of text and number", code="link-frame")
     try:
-        return _printable(item[0]), float(item[1])
+        return printable(item[0]), float(item[1])
     except OverflowError:
         raise LinkError("malformed frame: STATUS.timings is out of range", code="link-frame") from None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text from the Keep, for a terminal: anything that could be a control sequence is replaced."""
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from enarx.errors import ConfigError, HostError, UsageError
+from enarx.host.filebytes import Data
 from enarx.host.launch import Package
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_MODULE_BYTES: Final = 1 << 30
 """Largest module that is read at all; the workload's own limit is checked in the Keep."""
+MAX_FILES: Final = 63
+"""Config, module, CA files and directories that are handed over (count); a manifest and signatures come beside."""
 MAX_DIRECTORY_BYTES: Final = 4 << 30
 """Largest directory that ``--dir`` copies, in bytes of its archive."""
 
@@ -28,11 +31,17 @@ def path_of(text: str) -> Path:
 
 def load_package(*, module: Path, config: Path | None, directories: Sequence[str], env: Sequence[str]) -> Package:
     """Read everything. Raises ConfigError, HostError or UsageError."""
-    objects: list[tuple[str, str, bytes | bytearray | memoryview]] = []
+    objects: list[tuple[str, str, Data]] = []
     if config is not None:
-        objects += _config(config)
+        objects += load_config(config)
     objects.append(("module", "main.wasm", _read(module, "failed to open WASM module at", MAX_MODULE_BYTES)))
     objects += [_directory(text) for text in directories]
+    if len(objects) > MAX_FILES:
+        raise UsageError(
+            f"the workload has {len(objects)} files to be handed over, with those of `ca` and the directories of "
+            f"--dir, which is more than {MAX_FILES}",
+            hint="write certificates into Enarx.toml itself, and give directories as parts of one",
+        )
     return Package(objects, env=[_variable(text) for text in env])
 
 
@@ -50,8 +59,8 @@ def _read(path: Path, failure: str, limit: int) -> bytes:
     return data
 
 
-def _config(path: Path) -> list[tuple[str, str, bytes]]:
-    """The config, and the CA files that it names, relative to it."""
+def load_config(path: Path) -> list[tuple[str, str, bytes]]:
+    """The config, and the CA files that it names, relative to it. Raises ConfigError or HostError."""
     from enarx.config import MAX_CONFIG_BYTES, MAX_PEM_BYTES, parse
 
     try:
@@ -69,7 +78,7 @@ def _config(path: Path) -> list[tuple[str, str, bytes]]:
 def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise UsageError(f"--env {text!r} is not NAME=VALUE")
+        raise UsageError(f"--env {text!r} is not NAME=VALUE", hint="for example --env GREETING=hello")
     return name, value
 
 
@@ -97,7 +106,9 @@ def archive(root: Path) -> memoryview:
                 pending += _add_directory(tar, buffer, *pending.pop())
     except OSError as error:
         raise HostError(
-            f"--dir: {error.filename or root} cannot be read: {error.strerror}", code="file-unreadable"
+            f"--dir: {error.filename or root} cannot be read: {error.strerror}",
+            code="file-unreadable",
+            hint="check its permissions, or leave it out of the directory",
         ) from error
     return buffer.getbuffer()
 
@@ -109,6 +120,7 @@ def _add_directory(tar: tarfile.TarFile, buffer: IO[bytes], directory: Path, pre
         info = tar.gettarinfo(entry.path, prefix + entry.name)
         if info is None or not (info.isdir() or info.issym() or info.isreg() or info.islnk()):
             continue
+        _check_names(entry.path, info.name, info.linkname if info.issym() else "")
         info.uid = info.gid = 0
         info.uname = info.gname = ""
         if info.isdir():
@@ -123,6 +135,17 @@ def _add_directory(tar: tarfile.TarFile, buffer: IO[bytes], directory: Path, pre
                 tar.addfile(info, file)
         _check_room(buffer.tell())
     return below
+
+
+def _check_names(path: str, *names: str) -> None:
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        raise HostError(
+            f"--dir: {path}: the name, or where the link leads, is not UTF-8, and WASI has no other names",
+            code="file-name",
+            hint="rename it, or leave it out of the directory",
+        ) from None
 
 
 def _check_room(size: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 import socket
 import stat
@@ -95,7 +96,11 @@ class KeepProcess:
             self.link.close()
             if self.channel is not None:
                 self.channel.close()
-            raise HostError(f"the Keep's process cannot be started: {error}", code="host-spawn") from error
+            raise HostError(
+                f"the Keep's process cannot be started: {error}",
+                code="host-spawn",
+                hint="the limits of this machine or user, on processes or open files (`ulimit -a`), may be reached",
+            ) from error
         finally:
             for end in ends:
                 end.close()
@@ -113,7 +118,9 @@ class KeepProcess:
             actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
             actions += [(os.POSIX_SPAWN_DUP2, end, LINK_FD + index) for index, end in enumerate(high)]
             last = LINK_FD + len(ends) - 1
-            actions += [(os.POSIX_SPAWN_CLOSE, number) for number in _inheritable() if number > last]
+            # One beyond the limit, lowered since it was opened, would make the call fail; the Keep closes it itself.
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            actions += [(os.POSIX_SPAWN_CLOSE, number) for number in _inheritable() if last < number < limit]
             python = sys.executable
             return os.posix_spawn(
                 python, arguments, environment, file_actions=actions, setsid=True,

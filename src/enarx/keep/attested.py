@@ -19,23 +19,30 @@ from enarx.keep.endorsements import Endorsements, read_table
 from enarx.keep.handover import check_manifest
 from enarx.keep.identity import Identity
 from enarx.manifest import Manifest
+from enarx.sealing import SEALING_KEY_OID
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM1024PrivateKey
 
     from enarx.keep.attester import RawEvidence
     from enarx.keep.certified import Certified
 
 REQUEST_MAX_BYTES: Final = 4 * 1024 * 1024
 """Largest request to a Steward (bytes); a manifest of 1 MiB takes 2.7 MiB of it, twice in base64."""
+_OCTET_STRING: Final = 0x04
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A P-384 key and its DER SubjectPublicKeyInfo. The private part is left out of ``repr``."""
+    """A P-384 key and its DER SubjectPublicKeyInfo. The private parts are left out of ``repr``.
+
+    ``sealing``: an ML-KEM-1024 key for secrets; None where the Keep's cryptography has none.
+    """
 
     private: EllipticCurvePrivateKey = field(repr=False)
     spki: bytes
+    sealing: MLKEM1024PrivateKey | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +57,17 @@ class Attested:
 
 
 def new_key() -> Key:
-    """A fresh P-384 key, from OpenSSL's random generator."""
-    from cryptography.hazmat.primitives.asymmetric import ec
+    """A fresh P-384 key, and one to seal secrets to, from OpenSSL's random generator."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, mlkem
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     private = ec.generate_private_key(ec.SECP384R1())
-    return Key(private, private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    try:
+        sealing = mlkem.MLKEM1024PrivateKey.generate()
+    except UnsupportedAlgorithm:  # OpenSSL before 3.5: secrets are then sealed to the P-384 key alone
+        sealing = None
+    return Key(private, private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), sealing)
 
 
 def attest(manifest: bytes, candidates: Sequence[Source], *, key: Key | None = None) -> Attested:
@@ -91,17 +103,22 @@ def repeatable_evidence(attested: Attested) -> tuple[bytes, bytes]:
 def certification_request(attested: Attested, evidence: bytes) -> bytes:
     """A DER PKCS#10 request (RFC 2986): empty subject, the evidence as published Enarx has it, and the manifest.
 
-    Self-signed with ECDSA and SHA-384, so that it proves possession of the key. ``evidence`` is `evidence_extension`.
+    Where the Keep has a key to seal secrets to, that too. Self-signed with ECDSA and SHA-384, so that it proves
+    possession of the key. ``evidence`` is `evidence_extension`.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.serialization import Encoding
 
     builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
-    for oid, value in (
+    extensions = [
         (binding.SNP_EVIDENCE_OID, evidence),
         (binding.MANIFEST_OID, binding.manifest_extension(attested.manifest_bytes)),
-    ):
+    ]
+    if attested.key.sealing is not None:
+        public = attested.key.sealing.public_key().public_bytes_raw()
+        extensions.append((SEALING_KEY_OID, binding.encode(_OCTET_STRING, public)))
+    for oid, value in extensions:
         extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
         builder = builder.add_extension(extension, critical=False)
     return builder.sign(attested.key.private, hashes.SHA384()).public_bytes(Encoding.DER)

@@ -35,7 +35,7 @@ from enarx.keep.attester import (
 )
 
 CHANNEL_VERSION: Final = 1
-CHANNEL_SECONDS: Final = 10.0
+CHANNEL_SECONDS: Final = 30.0
 """How long one request may take (seconds)."""
 _REQUEST: Final = struct.Struct("<I64sI")
 _RESPONSE: Final = struct.Struct("<III")

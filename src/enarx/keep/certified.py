@@ -127,7 +127,6 @@ def _subject(host: str) -> x509.DNSName | x509.IPAddress:
 
 def _load(chain: Sequence[bytes]) -> list[x509.Certificate]:
     from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
 
     if not 1 <= len(chain) <= CHAIN_MAX or any(len(der) > CERTIFICATE_MAX_BYTES for der in chain):
         raise _malformed(f"it is not 1 to {CHAIN_MAX} certificates of at most {CERTIFICATE_MAX_BYTES} bytes")
@@ -135,9 +134,19 @@ def _load(chain: Sequence[bytes]) -> list[x509.Certificate]:
         certificates = [x509.load_der_x509_certificate(der) for der in chain]
         for certificate in certificates:
             _ = certificate.extensions, certificate.public_key()  # parsed late, and hostile as well
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except unreadable() as error:
         raise _malformed(f"it has a certificate that cannot be read: {str(error)[:200]}") from error
     return certificates
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """What ``cryptography`` raises for certificates that it cannot read: five kinds without a common base."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    kinds = x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType
+    return (ValueError, UnsupportedAlgorithm, *kinds)
 
 
 def _spki(certificate: x509.Certificate) -> bytes:

@@ -102,11 +102,15 @@ def _distribution_point(certificate: bytes) -> str:
     """The first URL of the certificate's CRL distribution points; nothing when it has none that can be read."""
     from cryptography import x509
 
+    from enarx.keep.certified import unreadable
+
     try:
         points = x509.load_der_x509_certificate(certificate).extensions.get_extension_for_class(
             x509.CRLDistributionPoints
         )
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except x509.ExtensionNotFound:
+        return ""
+    except unreadable():
         return ""
     names = [name for point in points.value for name in point.full_name or ()]
     urls = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)]

@@ -42,6 +42,8 @@ FEATURES: Final[Mapping[str, bool]] = {
     "wasm_wide_arithmetic": False,
     "wasm_custom_page_sizes": False,
     "wasm_stack_switching": False,
+    "wasm_branch_hinting": False,
+    "wasm_compact_imports": False,
 }
 MEMORY_RESERVATION: Final = 4 << 30
 """Address space reserved for a linear memory, in bytes: all that 32-bit memory can grow to, so it never moves."""
@@ -63,6 +65,8 @@ _NEEDED: Final = (
     "wasmtime_trap_new",
     "wasmtime_config_host_memory_creator_set",
     "wasmtime_error_new",
+    "wasmtime_config_wasm_branch_hinting_set",
+    "wasmtime_config_wasm_compact_imports_set",
 )
 
 
@@ -113,7 +117,10 @@ def make_engine(memory_limit: int, on_memory_limit: Callable[[], None]) -> tuple
     check_engine()
     config = wasmtime.Config()
     for name, value in FEATURES.items():
-        setattr(config, name, value)
+        if hasattr(wasmtime.Config, name):
+            setattr(config, name, value)
+        else:  # wasmtime's Python interface lacks it
+            getattr(ffi, f"wasmtime_config_{name}_set")(config.ptr(), value)
     config.memory_reservation = MEMORY_RESERVATION
     config.memory_guard_size = MEMORY_GUARD
     config.memory_may_move = False

@@ -40,12 +40,14 @@ class MemoryCreator:
     """Gives the engine its linear memories, at most ``limit`` bytes each.
 
     ``on_limit`` is called, on the workload's thread, when more is asked for; it must not raise. Memories are
-    never unmapped before the process ends: a view into one must not dangle.
+    never unmapped before the process ends: a view into one must not dangle. ``shortage`` tells what
+    the machine lacked when it had less than that.
     """
 
     def __init__(self, limit: int, on_limit: Callable[[], None]) -> None:
         self._limit = limit
         self._on_limit = on_limit
+        self.shortage = ""
         self._keep_alive: list[Any] = []
 
     def install(self, config: Any) -> None:
@@ -63,7 +65,7 @@ class MemoryCreator:
         span = max(reserved, minimum) + guard
         base = _libc.mmap(None, span, _PROT_NONE, _MAP_FLAGS, -1, 0)
         if base == _FAILED:
-            return _error("no address space for linear memory")
+            return self._short("no address space for linear memory")
         size = 0
 
         def grow(_env: Any, wanted: int) -> int:
@@ -74,7 +76,7 @@ class MemoryCreator:
             if wanted > span - guard:
                 return _error("linear memory cannot grow past its reservation")
             if wanted > size and _libc.mprotect(base + size, wanted - size, _PROT_READ_WRITE):
-                return _error("the system has no memory left")
+                return self._short("the system has no memory left")
             size = max(size, wanted)
             return 0
 
@@ -94,6 +96,10 @@ class MemoryCreator:
         out[0].grow_memory = grow_callback
         out[0].finalizer = _FINALIZER(0)
         return 0
+
+    def _short(self, what: str) -> int:
+        self.shortage = what
+        return _error(what)
 
 
 def _error(message: str) -> int:

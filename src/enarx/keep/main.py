@@ -1,4 +1,4 @@
-"""The life of a Keep: sandbox, launch, proof, streams, compile, lock down, run, report.
+"""The life of a Keep: sandbox, launch, proof, lock down, compile, streams, run, report.
 
 The main thread serves the link, the TLS handshakes and the deadline; the workload runs in a thread of its own.
 Whatever ends the workload, the main thread reports it and leaves at once: a workload that loops, or waits in a
@@ -21,7 +21,7 @@ from enarx.keep.loop import Loop
 from enarx.keep.sandbox import DESCRIPTORS, Sandbox, close_inherited
 from enarx.keep.supervisor import STOPPED, Supervisor, outcome_of
 from enarx.keep.workload import Launch, receive_launch, receive_manifest, receive_objects
-from enarx.wire import Type, encode_fields
+from enarx.wire import STARTED, Type, encode_fields
 
 if TYPE_CHECKING:
     from enarx.keep.attested import Attested
@@ -187,14 +187,15 @@ class Keep:
         limits = launch.config.limits
         self._supervisor = Supervisor(self.link, loop, world.context, limits.deadline_seconds)
         self._certify(world, loop)
-        world.open()
-        self._timings.mark("streams open")
         runtime = Runtime(world.context, limits.memory_bytes, self._supervisor.wake, checked=launch.checked_calls)
         self._timings.mark("engine")
         module, cached = runtime.load(launch.module, self._cache(launch))
-        launch.forget_bytes()
         runtime.check(module)
         self._timings.mark("code loaded from the cache" if cached else "compiled")
+        world.open()  # last: to compile may take long, and whoever is connected to a workload expects it to run
+        self._timings.mark("streams open")
+        launch.forget_bytes()
+        self._timings.mark(STARTED)
         self._status()
         return self._supervisor.run(runtime, module)
 

@@ -68,9 +68,10 @@ def find_key(header: Header, secrets: Mapping[str, bytes]) -> PackageKeys:
     )
 
 
-def unseal(sealed: bytes | bytearray | memoryview, header: Header, keys: PackageKeys) -> bytearray:
-    """The archive in an encrypted package, which ``header`` begins.
+def unseal(sealed: bytearray, header: Header, keys: PackageKeys) -> bytearray:
+    """The archive in an encrypted package, which ``header`` begins: ``sealed`` itself, of which nothing else is left.
 
+    In place, because fresh memory for the plaintext would cost several times what its decryption does.
     MalformedError (``package-truncated``, ``package-trailing``) for another length than the header promises;
     AuthenticityError (``package-chunk``) when a chunk is not what was sealed in its place.
     """
@@ -78,22 +79,24 @@ def unseal(sealed: bytes | bytearray | memoryview, header: Header, keys: Package
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     header.check_total(len(sealed))
-    cipher, plain = AESGCM(keys.content), bytearray(header.length)
-    with memoryview(sealed) as source, memoryview(plain) as target:
+    cipher = AESGCM(keys.content)
+    with memoryview(sealed) as view:
         for index in range(header.chunks):
             offset, size = header.chunk(index)
             start = index * header.chunk_bytes
-            into = target[start : start + size - envelope.TAG_BYTES]
             nonce = envelope.nonce(index, header.is_final(index))
-            try:
-                cipher.decrypt_into(nonce, source[offset : offset + size], None, into)
-            except InvalidTag as error:
-                raise AuthenticityError(
-                    f"the package was changed: chunk {index} of {header.chunks} is not what was sealed there",
-                    code="package-chunk",
-                    hint="get the package again from where it was published; nothing of it was used",
-                ) from error
-    return plain
+            with view[offset : offset + size] as chunk, chunk[: -envelope.TAG_BYTES] as plain:
+                try:
+                    cipher.decrypt_into(nonce, chunk, None, plain)
+                except InvalidTag as error:
+                    raise AuthenticityError(
+                        f"the package was changed: chunk {index} of {header.chunks} is not what was sealed there",
+                        code="package-chunk",
+                        hint="get the package again from where it was published; nothing of it was used",
+                    ) from error
+                view[start : start + len(plain)] = plain
+    del sealed[header.length :]
+    return sealed
 
 
 def _derive(secret: bytes, salt: bytes, info: bytes, size: int) -> bytes:

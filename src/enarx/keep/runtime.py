@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,9 +11,11 @@ import wasmtime
 
 from enarx.errors import EnarxError, LimitError, WorkloadError
 from enarx.keep.cache import CodeCache
-from enarx.keep.engine import TABLE_ELEMENTS, Binder, CheckedBinder, UncheckedBinder, make_engine
+from enarx.keep.engine import TABLE_ELEMENTS, Binder, CheckedBinder, HostFunction, UncheckedBinder, make_engine
 from enarx.keep.wasi.context import Context, WorkloadExited, WorkloadStopped
+from enarx.keep.wasi.descriptor import DescriptorTable
 from enarx.keep.wasi.functions import functions
+from enarx.keep.workload import check_module
 
 EXIT_FAILED: Final = 1
 """Exit status when the workload could not be started."""
@@ -31,6 +33,8 @@ MAX_NAME: Final = 200
 """Characters of a function's name that are shown."""
 MAX_MESSAGE: Final = 4096
 """Characters of an engine's message that are shown."""
+WASM_PAGE: Final = 1 << 16
+"""Bytes of a page of linear memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +91,15 @@ class Runtime:
         try:
             compiled = wasmtime.Module(self._engine, bytes(module))
         except wasmtime.WasmtimeError as error:
-            raise WorkloadError(
-                f"failed to compile Wasm module: {_one_line(error)}",
-                code="wasm-invalid",
-                hint="the file is damaged, or uses a feature that Keeps do not offer",
-            ) from error
+            raise _invalid(error) from error
         if cache:
             cache.store(module, compiled.serialize())
         return compiled, False
 
     def check(self, module: wasmtime.Module) -> None:
         """Raise WorkloadError unless everything that the module imports is offered, and it can be started."""
-        offered = {(function.module, function.name) for function in self._functions}
-        for wanted in module.imports:
-            if (wanted.module, wanted.name) not in offered:
-                raise WorkloadError(
-                    f"the module imports `{wanted.module}::{wanted.name}`, which Keeps do not offer",
-                    code="wasm-import",
-                    hint="Keeps offer WASI preview 1 (wasi_snapshot_preview1) and nothing else",
-                )
-        _entry_name(module)
+        for problem in _problems(module, self._functions):
+            raise problem
 
     def run(self, module: wasmtime.Module) -> Outcome:
         """Instantiate and call the entry function. Never raises; call it on the workload's own thread."""
@@ -141,6 +134,11 @@ class Runtime:
             return Outcome.of_error(cause)
         if isinstance(cause, wasmtime.Trap):
             return Outcome(EXIT_TRAP, "trap", _describe(cause), "")
+        if isinstance(cause, wasmtime.WasmtimeError) and self._creator.shortage:
+            return Outcome(
+                EXIT_FAILED, "memory-shortage", f"the workload gets no memory: {self._creator.shortage}",
+                "lift limits on the Keep's address space (`ulimit -v`) or memory, or stop other programs",
+            )  # fmt: skip
         if isinstance(cause, wasmtime.WasmtimeError):
             return Outcome(
                 EXIT_FAILED, "wasm-link", f"failed to link Wasm module: {_one_line(cause)}",
@@ -150,6 +148,97 @@ class Runtime:
             EXIT_FAILED, "keep-internal", f"the Keep failed inside a host call: {type(cause).__name__}",
             "this is a fault of the Keep, not of the workload; please report it",
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFacts:
+    """What a module asks for: names as ``module::name``, and how much memory it has at the start, in bytes.
+
+    ``problems`` keep it from running in a Keep; there are none in a module that does.
+    """
+
+    imports: tuple[str, ...]
+    memory_bytes: int
+    problems: tuple[WorkloadError, ...]
+
+
+def validate_module(module: bytes) -> None:
+    """Raise WorkloadError unless ``module`` is valid with the features that Keeps offer. Nothing is compiled."""
+    check_module(module)
+    try:
+        wasmtime.Module.validate(_engine(), module)
+    except wasmtime.WasmtimeError as error:
+        raise _invalid(error) from error
+
+
+def inspect_module(module: bytes) -> ModuleFacts:
+    """Compile ``module``, for those who want to know whether a Keep would run it. Raises WorkloadError."""
+    check_module(module)
+    try:
+        compiled = wasmtime.Module(_engine(), module)
+    except wasmtime.WasmtimeError as error:
+        raise _invalid(error) from error
+    offered = functions(Context(DescriptorTable(0)))
+    problems = [*_problems(compiled, offered), *_misfits(compiled, offered)]
+    memory = next((one.type for one in compiled.exports if one.name == "memory"), None)
+    pages = memory.limits.min if isinstance(memory, wasmtime.MemoryType) else 0
+    imports = tuple(f"{wanted.module}::{wanted.name}" for wanted in compiled.imports)
+    return ModuleFacts(imports, pages * WASM_PAGE, tuple(problems))
+
+
+def _engine() -> wasmtime.Engine:
+    """An engine that runs nothing: its memory limit never counts."""
+    return make_engine(0, lambda: None)[0]
+
+
+def _problems(module: wasmtime.Module, offered: Iterable[HostFunction]) -> Iterator[WorkloadError]:
+    """What the module lacks before it could be linked."""
+    names = {(function.module, function.name) for function in offered}
+    for wanted in module.imports:
+        if (wanted.module, wanted.name) not in names:
+            yield WorkloadError(
+                f"the module imports `{wanted.module}::{wanted.name}`, which Keeps do not offer",
+                code="wasm-import",
+                hint="Keeps offer WASI preview 1 (wasi_snapshot_preview1) and nothing else",
+            )
+    try:
+        _entry_name(module)
+    except WorkloadError as error:
+        yield error
+
+
+def _misfits(module: wasmtime.Module, offered: Iterable[HostFunction]) -> Iterator[WorkloadError]:
+    """What the engine would find when it links the module, or the workload in its first call."""
+    types = {(one.module, one.name): (_types(one.params), ["i32"] if one.returns else []) for one in offered}
+    for wanted in module.imports:
+        kind, expected = wanted.type, types.get((wanted.module, wanted.name or ""))
+        found = ([*map(str, kind.params)], [*map(str, kind.results)]) if isinstance(kind, wasmtime.FuncType) else None
+        if expected is not None and found != expected:
+            yield WorkloadError(
+                f"the module imports `{wanted.module}::{wanted.name}` with another type than WASI gives it",
+                code="wasm-link",
+                hint="build it for WASI preview 1, and with a library of that version",
+            )
+    if module.imports and not any(
+        one.name == "memory" and isinstance(one.type, wasmtime.MemoryType) for one in module.exports
+    ):
+        yield WorkloadError(
+            "the module calls the system but exports no memory named `memory`",
+            code="workload-memory",
+            hint="build it as a WASI command (wasm32-wasi); its memory must be exported",
+        )
+
+
+def _types(params: str) -> list[str]:
+    return [{"i": "i32", "I": "i64"}[one] for one in params]
+
+
+def _invalid(error: wasmtime.WasmtimeError) -> WorkloadError:
+    return WorkloadError(
+        f"failed to compile Wasm module: {_one_line(error)}",
+        code="wasm-invalid",
+        hint="the file is damaged, or uses a feature that Keeps do not offer",
+    )
 
 
 def _entry_name(module: wasmtime.Module) -> str:
@@ -190,4 +279,5 @@ def _describe(trap: wasmtime.Trap) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:MAX_MESSAGE]
+    """The engine's message and its causes, each of which it writes below the last."""
+    return " ".join(str(error).split()).replace(" Caused by: ", ": ")[:MAX_MESSAGE]

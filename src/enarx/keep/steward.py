@@ -14,12 +14,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from enarx.errors import AuthenticityError, EvidenceError, MalformedError, PolicyError
 from enarx.evidence import binding
 from enarx.keep.attested import Attested, Key, attest_request, repeatable_evidence
 from enarx.keep.certified import Certified, check_issued
+from enarx.sealing import ENCAPSULATION_BYTES, HYBRID, P384
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 ANSWER_MAX_BYTES: Final = 1024 * 1024
 """Largest body of an answer (bytes)."""
@@ -37,7 +41,7 @@ RULES_SHOWN: Final = 8
 _SECRET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _EAR: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _ANSWER_KEYS: Final = ("chain", "ear", "secrets")
-_SECRET_KEYS: Final = ("name", "enc", "ciphertext")
+_SECRET_KEYS: Final = ("name", "kem", "enc", "ciphertext")
 _TAG_BYTES: Final = 16  # of AES-256-GCM
 
 
@@ -100,21 +104,28 @@ def accept(attested: Attested, answer: Answer, now: datetime) -> Grant:
 
 
 def _open(key: Key, manifest_digest: bytes, item: object) -> tuple[str, bytes]:
-    """Open one sealed secret: HPKE (RFC 9180) base mode, DHKEM(P-384), HKDF-SHA384, AES-256-GCM."""
+    """Open one sealed secret: HPKE (RFC 9180) base mode, as `enarx.sealing` says."""
     from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+    from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM1024P384PrivateKey, Suite
 
     if not isinstance(item, dict) or item.keys() != set(_SECRET_KEYS):
         raise _bad(f"a secret does not have exactly the keys {', '.join(_SECRET_KEYS)}")
     name = item["name"]
     if not isinstance(name, str) or not _SECRET_NAME.fullmatch(name):
         raise _bad("the name of a secret is not a plain file name of at most 128 characters")
+    kem = item["kem"]
+    private: EllipticCurvePrivateKey | MLKEM1024P384PrivateKey = key.private
+    encapsulation = KEM.P384
+    if kem == HYBRID and key.sealing is not None:
+        encapsulation, private = KEM.MLKEM1024_P384, MLKEM1024P384PrivateKey(key.sealing, key.private)
+    elif kem != P384:
+        raise _bad(f"a secret is sealed by {_shown(kem)!r}, for which this Keep has no key")
     enc, ciphertext = _bytes(item["enc"], "a secret's key"), _bytes(item["ciphertext"], "a secret")
-    if len(enc) != KEM.P384.enc_length() or not _TAG_BYTES <= len(ciphertext) <= SECRET_MAX_BYTES + _TAG_BYTES:
+    if len(enc) != ENCAPSULATION_BYTES[kem] or not _TAG_BYTES <= len(ciphertext) <= SECRET_MAX_BYTES + _TAG_BYTES:
         raise _bad(f"a secret is larger than {SECRET_MAX_BYTES} bytes, or its sizes are not those of its cipher")
-    suite = Suite(KEM.P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM)
+    suite = Suite(encapsulation, KDF.HKDF_SHA384, AEAD.AES_256_GCM)
     try:
-        return name, suite.decrypt(enc + ciphertext, key.private, binding.secret_info(manifest_digest, name))
+        return name, suite.decrypt(enc + ciphertext, private, binding.secret_info(manifest_digest, name))
     except (InvalidTag, ValueError) as error:
         raise AuthenticityError(
             f"the secret {name!r} does not open: it is not sealed to this Keep, under its manifest and this name",
@@ -134,7 +145,7 @@ def _problem(answer: Answer) -> EvidenceError:
             rules = [said for name, said in _failed_rules(found) if name not in text]
             text += f" ({'; '.join(rules)})" if rules else ""
     if answer.status in (400, 401, 403, 409, 413, 422):
-        see = "the Steward's log has the whole appraisal"
+        see = "the Steward's log has its decision"
         return PolicyError(
             f"the Steward refused this Keep: {text}", code="steward-refused", hint=f"{hint}; {see}" if hint else see
         )

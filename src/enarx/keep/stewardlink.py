@@ -48,7 +48,7 @@ def preload() -> None:
     from cryptography import exceptions  # noqa: F401
     from cryptography.hazmat.backends.openssl import backend  # noqa: F401
     from cryptography.hazmat.primitives import hashes, hpke, serialization  # noqa: F401
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: F401
+    from cryptography.hazmat.primitives.asymmetric import ec, mlkem  # noqa: F401
     from cryptography.x509 import verification  # noqa: F401
 
     from enarx.keep import keepdir  # noqa: F401

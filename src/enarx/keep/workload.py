@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from enarx import config as enarx_config
 from enarx.config import MAX_CONFIG_BYTES, Config
 from enarx.envelope import is_encrypted
-from enarx.errors import LimitError, LinkError, WorkloadError
+from enarx.errors import ConfigError, LimitError, LinkError, WorkloadError
 from enarx.keep.link import Link
 from enarx.wire import Type
 
@@ -184,6 +184,12 @@ def receive_objects(
 
 def _narrowed(config: Config, manifest: Manifest | None) -> Config:
     if manifest is None:
+        if config.steward is not None:  # an author who asks for one is not given a Keep that certifies itself
+            raise ConfigError(
+                f"Enarx.toml asks for a certificate by the Steward {config.steward}, and this Keep has none",
+                code="config-steward",
+                hint="run with --steward and --steward-ca, or without `steward` in Enarx.toml",
+            )
         return config
     from enarx.keep.narrow import narrow
 

@@ -50,7 +50,9 @@ OURS: Final = (
     "evidence/binding.py",
     "keep",
     "manifest.py",
+    "manifest_rules.py",
     "mux",
+    "sealing.py",
     "toml_document.py",
     "wire.py",
 )

@@ -6,6 +6,7 @@
     [simulated]               guests of a simulator: the same keys, and which simulator (`root`, a PEM file as
                               `enarx simulator root` prints it, or `certificates`, that text itself)
     [workload.NAME]           which manifests are this workload: see enarx.tenant.workloads
+    [sigstore]                whom sigstore identities are believed of: see enarx.tenant.signature.settings
     [[secret]]                `name`, `value` or `file`, `workloads` that it is released to, `simulated` when a guest
                               of a simulator may have it as well
     [certificate]             `lifetime` ("24h"), `dns` names, `trust_domain` for spiffe://TRUST-DOMAIN/keep/NAME
@@ -31,11 +32,20 @@ from enarx.evidence.snp import Root
 from enarx.evidence.snp.policyfile import POLICY_MAX_BYTES, policy_from_table
 from enarx.evidence.snp.simulated import simulated_roots
 from enarx.tenant import policytables as tables
-from enarx.tenant.workloads import Workload, read_workloads
+from enarx.tenant.publishedconfig import check_sgx, read_snp
+from enarx.tenant.signature.bundle import Sigstore
+from enarx.tenant.signature.settings import read_sigstore
+from enarx.tenant.workloads import Workload, read_workloads, who_needs_sigstore
 from enarx.toml_document import Document
 
 LIFETIME_MAX: Final = timedelta(hours=24)
 """Longest validity of an issued certificate, and the default."""
+
+RATE: Final = 500
+"""Requests a second that one address may make of one worker, by default (count). More than a worker can serve, for a
+balancer may stand there for all clients: this stops a flood of what is cheap to refuse."""
+BURST: Final = 1000
+"""Requests at once, likewise (count)."""
 
 Read = Callable[[str, int, bool], bytes]
 """``(name, limit, private) -> bytes`` of a file that the policy names, relative to the policy; raises ConfigError.
@@ -69,8 +79,8 @@ class ServiceRules:
 
     names: tuple[str, ...] = ()
     policy_readers: tuple[bytes, ...] = ()
-    rate: int = 100
-    burst: int = 200
+    rate: int = RATE
+    burst: int = BURST
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ class Policy:
     service: ServiceRules = ServiceRules()
     accepts_kvm: bool = False
     has_inline_secrets: bool = False
+    sigstore: Sigstore | None = field(default=None, repr=False, compare=False)
 
     @property
     def public_text(self) -> str | None:
@@ -95,7 +106,7 @@ class Policy:
         return None if self.has_inline_secrets else self.text
 
 
-_TABLES: Final = ("snp", "sgx", "simulated", "workload", "secret", "certificate", "service", "debug")
+_TABLES: Final = ("snp", "sgx", "simulated", "workload", "sigstore", "secret", "certificate", "service", "debug")
 
 
 def parse_policy(data: bytes, source: str, read: Read) -> Policy:
@@ -116,15 +127,15 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
             raise document.type_error((key,), "a table", value)
     reader = tables.Tables(document)
     if "sgx" in top:
-        tables.check_sgx(reader, top["sgx"])
+        check_sgx(reader, top["sgx"])
     simulated, roots = _simulated(document, top.get("simulated"), read)
-    workloads = read_workloads(reader, top.get("workload", {}))
+    workloads = read_workloads(reader, top.get("workload", {}), read)
     secrets = _secrets(reader, top.get("secret", []), {one.name for one in workloads}, read)
     debug = reader.only_keys(("debug",), top.get("debug", {}), ("kvm",))
     return Policy(
         digest=hashlib.sha256(data).digest(),
         text=data.decode(),
-        snp=_evidence(document, "snp", top["snp"]) if "snp" in top else None,
+        snp=_evidence(document, "snp", read_snp(reader, top["snp"])) if "snp" in top else None,
         simulated=simulated,
         simulated_roots=roots,
         workloads=workloads,
@@ -132,6 +143,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
         certificate=_certificate(reader, top.get("certificate", {})),
         service=_service(reader, top.get("service", {})),
         accepts_kvm=reader.switch(("debug", "kvm"), debug.get("kvm", False)),
+        sigstore=read_sigstore(reader, top.get("sigstore"), read, needed_by=who_needs_sigstore(workloads)),
         has_inline_secrets=any("value" in one for one in top.get("secret", [])),
     )
 
@@ -221,6 +233,6 @@ def _service(reader: tables.Tables, table: Any) -> ServiceRules:
     return ServiceRules(
         reader.host_names(("service", "names"), stated.get("names", [])),
         reader.digests(("service", "policy_readers"), readers) if readers else (),
-        reader.number(("service", "rate"), stated.get("rate", 100), 1_000_000),
-        reader.number(("service", "burst"), stated.get("burst", 200), 1_000_000),
+        reader.number(("service", "rate"), stated.get("rate", RATE), 1_000_000),
+        reader.number(("service", "burst"), stated.get("burst", BURST), 1_000_000),
     )

@@ -1,4 +1,4 @@
-"""Values of a policy file: names, digests, durations, the published ``[sgx]`` table."""
+"""Values of a policy file: names, digests, durations."""
 
 from __future__ import annotations
 
@@ -26,13 +26,10 @@ _LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _DURATION: Final = re.compile(r"([0-9]{1,6})(s|m|h)")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
-_SGX_DIGESTS: Final = ("signer", "hash", "hash_blacklist")
-_SGX_LISTS: Final[Mapping[str, frozenset[str] | None]] = {
-    "features": frozenset(("CET", "Debug", "EInitKey", "KSS", "ProvisioningKey")),
-    "misc_select": frozenset(("EXINFO",)),
-    "allowed_advisories": None,
-}
-_SGX_NUMBERS: Final = ("enclave_security_version", "enclave_product_id")
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` can be the name of a workload or a secret."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Tables:
@@ -80,7 +77,7 @@ class Tables:
     def name(self, path: Path, value: Any) -> str:
         """A name that is safe as a path segment."""
         text = self.text(path, value)
-        if not _NAME.fullmatch(text):
+        if not is_name(text):
             hint = "letters, digits, dot, underscore and hyphen, at most 63, a letter or digit first"
             raise self.document.error(path, "policy-value", f"{show(text)} is not a name", hint)
         return text
@@ -137,33 +134,6 @@ class Tables:
             return str(ipaddress.ip_address(self.text(path, value)))
         except ValueError:
             return self.dns_name(path, value)
-
-
-def check_sgx(reader: Tables, table: Mapping[str, Any]) -> None:
-    """Check the published Steward's ``[sgx]`` table, which applies to evidence that this Steward refuses by name."""
-    known = (*_SGX_DIGESTS, *_SGX_LISTS, *_SGX_NUMBERS)
-    reader.only_keys(("sgx",), table, known)
-    found: dict[str, set[str]] = {}
-    for key in _SGX_DIGESTS:
-        for one in reader.listing(("sgx", key), table[key]) if key in table else ():
-            text = reader.text(("sgx", key), one)
-            if not re.fullmatch("(?:[0-9a-fA-F]{64})", text):
-                what, hint = f"[sgx] {key} {show(text)} is not a digest", "64 hexadecimal digits"
-                raise reader.document.error(("sgx", key), "policy-value", what, hint)
-            found.setdefault(key, set()).add(text.lower())
-    if not found:
-        what = "[sgx]: one of signer, hash, hash_blacklist must be specified"
-        raise reader.document.error(("sgx",), "policy-value", what, "say which enclaves are meant")
-    if found.get("hash", set()) & found.get("hash_blacklist", set()):
-        raise reader.document.error(("sgx",), "policy-contradiction", "a hash is both accepted and denied", "decide")
-    for key, allowed in _SGX_LISTS.items():
-        for one in table.get(key) or ():
-            if reader.text(("sgx", key), one) not in (allowed or {one}):
-                what, hint = f"[sgx] {key} {show(one)} is not known", f"of {', '.join(sorted(allowed or ()))}"
-                raise reader.document.error(("sgx", key), "policy-value", what, hint)
-    for key in _SGX_NUMBERS:
-        if key in table:
-            reader.number(("sgx", key), table[key], 0xFFFF)
 
 
 def no_files(name: str, limit: int, private: bool) -> bytes:

@@ -71,6 +71,7 @@ def test_parameters_are_read_and_answers_are_not() -> None:
         [{**PARAMETERS, "vcpu_type": None, "vcpu_sig": "0xa10f10"}],
         [{**PARAMETERS, "vcpu_type": None, "vcpu_family": 25, "vcpu_model": 17, "vcpu_stepping": 0}],
         [{**PARAMETERS, "mode": "sev-snp", "vmm_type": "qemu"}],
+        [{**PARAMETERS, "mode": "SevMode.SEV_SNP", "vmm_type": "VMMType.QEMU", "vcpus": "2"}],
         [{**PARAMETERS, "snp_ovmf_hash": snp.measure_firmware(IMAGE).digest.hex()}],
         [{**PARAMETERS, "name": "case", "vcpus": 7}, PARAMETERS],
     ):
@@ -113,6 +114,17 @@ def test_cases_that_cannot_be_judged_say_why(parameters: object, code: str) -> N
     with pytest.raises(EnarxError) as caught:
         run(parameters)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("mode", ["SEV", "SEV_ES", "SEV_SNP"])
+def test_kernel_that_the_firmware_would_not_check_is_refused_before_vcpus_are_asked_for(mode: str) -> None:
+    """As the published calculators have it in their tests: no vCPU model is given where none is reached."""
+    image = ovmf_image(hash_table=None, sections=((0x80_0000, 0x1000, 1), (0x80_2000, 0x1000, 3)))
+    case = {"name": "c", "mode": mode, "vcpus": 1, "ovmf": "image.fd", "kernel": "(empty file)", "guest_features": 1}
+    files = {"parameters.json": json.dumps([case]).encode(), "image.fd": image}
+    with pytest.raises(EnarxError) as caught:
+        measure.run({"name": "c", "inputs": list(files)}, files.__getitem__, {})
+    assert caught.value.code == "no-kernel-hashes"
 
 
 def test_case_without_inputs_is_refused() -> None:

@@ -10,17 +10,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx.cli.cases import CaseResult, dstack, snp
-from enarx.errors import EnarxError, EvidenceError, MalformedError
-from enarx.evidence.snp import certtable, idblock
+from enarx.errors import AuthenticityError, EnarxError, EvidenceError, MalformedError
+from enarx.evidence.binding import SNP_EVIDENCE_OID, report_data, snp_evidence
+from enarx.evidence.snp import certtable
 from enarx.evidence.snp.authenticate import authenticate
 from enarx.evidence.snp.endorsement import OID_HARDWARE_ID
 from enarx.evidence.snp.product import Product
 from enarx.evidence.snp.roots import amd_name
 from enarx.evidence.snp.trust import Trust
+from tests.cli.cases.launch_document import launch_document
 from tests.evidence.snp.forge import NOW, Machine, Vendor, ec_key
 
 
@@ -120,6 +125,8 @@ def test_refused_certificates_keep_their_fields_and_the_reason(
         assert (result.verdict, result.reason) == ("fail", reason)
         assert result.fields["not_before"] == result.fields["nb"] == "2020-01-01T00:00:00Z"
         assert str(result.fields["iss"]).endswith("OU=Engineering")
+    refused = judge(Machine(impostor).certificate, vendor.ask + vendor.ark).fields
+    assert (refused["product"], refused["snp"], refused["hwid"]) == ("Milan-B0", 24, machine.hardware_id.hex())
 
 
 def test_certificate_in_the_place_of_an_endorsement_is_refused(
@@ -134,62 +141,6 @@ def test_certificate_in_the_place_of_an_endorsement_is_refused(
 def test_two_reports_are_not_one_case(machine: Machine, judge: Callable[..., CaseResult]) -> None:
     with pytest.raises(MalformedError):
         judge(machine.report_bytes(), machine.report_bytes())
-
-
-def test_public_keys_get_the_digests_that_firmware_reports(judge: Callable[..., CaseResult]) -> None:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    keys = [ec_key(name).public_key() for name in ("id", "author")]
-    files = [key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in keys]
-    block = idblock.IdBlock(b"\1" * 48, bytes(16), bytes(16), 1, 0x30000).to_bytes()
-    result = judge(*files, fields={"id_block_b64": base64.b64encode(block).decode()})
-    assert result.fields["id_key_digest"] == idblock.key_digest(keys[0]).hex()
-    assert result.fields["author_key_digest"] == idblock.key_digest(keys[1]).hex()
-    assert result.fields["launch_digest"] == "01" * 48
-    for broken in (b"-----BEGIN PUBLIC KEY-----", files[0]):
-        with pytest.raises(MalformedError):
-            judge(broken, fields={"id_block_b64": "!"})
-
-
-def cbor(value: object) -> bytes:
-    def head(kind: int, size: int) -> bytes:
-        return bytes((kind << 5 | 26,)) + size.to_bytes(4, "big")
-
-    if isinstance(value, int):
-        return head(0, value)
-    if isinstance(value, bytes):
-        return head(2, len(value)) + value
-    if isinstance(value, str):
-        return head(3, len(value)) + value.encode()
-    if isinstance(value, list):
-        return head(4, len(value)) + b"".join(map(cbor, value))
-    assert isinstance(value, dict)
-    return head(5, len(value)) + b"".join(cbor(part) for pair in value.items() for part in pair)
-
-
-def launch_document(**changes: object) -> bytes:
-    measured = {
-        "cmdline": "console=ttyS0",
-        "ovmf_hash": b"\2" * 48,
-        "kernel_hash": b"\3" * 32,
-        "initrd_hash": b"\4" * 32,
-        "hashes_table_gpa": 0x810C00,
-        "reset_eip": 0x80B004,
-        "ovmf_sections": [
-            {"gpa": 0x800000, "size": 0x9000, "type": 1},
-            {"gpa": 0x80D000, "size": 0x1000, "type": 2},
-            {"gpa": 0x80E000, "size": 0x1000, "type": 3},
-            {"gpa": 0x810000, "size": 0x1000, "type": 16},
-        ],
-    } | changes
-    stated = {
-        "measurement": base64.b64encode(cbor(measured)).decode(),
-        "vcpus": 2,
-        "vcpu_type": "EPYC-v4",
-        "guest_features": 1,
-    }
-    config = json.dumps({"before": {}, "sev_snp_measurement": json.dumps(stated), "mr_config": '{"version":3}'})
-    return json.dumps({"attestation": (b"\0{framing" + config.encode() + b"}\xff").hex()}).encode()
 
 
 def test_described_launch_is_measured_and_compared_with_the_report(
@@ -240,6 +191,38 @@ def test_any_cbor_is_a_launch_or_malformed(data: bytes) -> None:
     config = json.dumps({"sev_snp_measurement": stated}).encode()
     with contextlib.suppress(EvidenceError):
         dstack.read(json.dumps({"attestation": config.hex()}).encode())
+
+
+def request(machine: Machine, *, over: bytes | None = None, evidence: bool = True) -> bytes:
+    """A certification request as a Keep makes it, with its report over ``over`` in place of its own key."""
+    key = ec_key("keep")
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    report = machine.report_bytes(report_data=report_data(spki if over is None else over))
+    value = snp_evidence(report, machine.certificate, [("https://example.com/crl", machine.vendor.crl())])
+    builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
+    oid = x509.ObjectIdentifier(SNP_EVIDENCE_OID if evidence else "1.2.3.4")
+    return (
+        builder.add_extension(x509.UnrecognizedExtension(oid, value), False)
+        .sign(key, SHA384())
+        .public_bytes(Encoding.DER)
+    )
+
+
+def test_request_of_a_keep_brings_its_report_and_endorsement(
+    machine: Machine, judge: Callable[..., CaseResult]
+) -> None:
+    encoded = request(machine)
+    for data in (encoded, pem("CERTIFICATE REQUEST", encoded)):
+        result = judge(data, machine.vendor.ask + machine.vendor.ark)
+        assert (result.verdict, result.fields["measurement"]) == ("ok", "ab" * 48)
+    with pytest.raises(AuthenticityError) as caught:
+        judge(request(machine, over=b"another key"))
+    assert caught.value.code == "binding-mismatch"
+    with pytest.raises(MalformedError):
+        judge(request(machine, evidence=False))
+    altered = encoded[:-1] + bytes((encoded[-1] ^ 1,))
+    with pytest.raises(EvidenceError):
+        judge(altered)
 
 
 def test_time_of_a_case_is_kept(machine: Machine, judge: Callable[..., CaseResult]) -> None:

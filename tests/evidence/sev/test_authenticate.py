@@ -156,9 +156,9 @@ def test_chain_of_another_product_is_refused(read: Read) -> None:
     rome = [certs.parse_ca_certificate(read(f"sev/trust/rome.{kind}.cert")) for kind in ("ask", "ark")]
     assert refused([*chain[:4], *rome]) == "bad-signature"
     assert refused([*chain[:4], rome[0]]) == "bad-signature"
-    assert refused([*chain[:4], chain[4], rome[1]]) == "untrusted-chain"
+    assert refused([*chain[:4], chain[4], rome[1]]) == "bad-signature"
     milan_ask = certs.parse_ca_certificate(read("sev/milan.ask.cert"))
-    assert refused([*chain[:4], milan_ask, rome[1]]) == "untrusted-chain"
+    assert refused([*chain[:4], milan_ask, rome[1]]) == "bad-signature"
 
 
 def test_cek_of_an_unknown_ask_is_refused_without_a_chain(made: MadePlatform) -> None:
@@ -272,7 +272,20 @@ def test_half_used_signature_slot_is_refused(usage: int, algorithm: int, made: M
 
 def test_ask_that_signs_itself_is_refused(made: MadePlatform) -> None:
     own = make.ca_certificate(made.ask_key, made.ask.key_id, make.ASK, made.ask_key, made.ask.key_id)
-    assert refused(with_replaced(made, own), made.root) == "untrusted-chain"
+    assert refused(with_replaced(made, own), made.root) == "bad-signature"
+    alone = [item for item in with_replaced(made, own) if item.usage is not Usage.ARK]
+    assert refused(alone, made.root) == "untrusted-chain"
+
+
+@pytest.mark.parametrize(
+    ("exponent", "modulus_bit"), [(65537, 0), (65537, 2046), (65537, 2047), (2**80 + 1, None), (1, None)]
+)
+def test_root_with_an_altered_key_did_not_sign_itself(
+    exponent: int, modulus_bit: int | None, made: MadePlatform
+) -> None:
+    modulus = made.ark.modulus ^ (0 if modulus_bit is None else 1 << modulus_bit)
+    altered = replace(made.ark, exponent=exponent, modulus=modulus)
+    assert refused(with_replaced(made, altered), made.root) == "bad-signature"
 
 
 def test_root_that_names_another_issuer_is_refused(made: MadePlatform) -> None:

@@ -202,4 +202,20 @@ def test_every_rule_says_what_it_expected_and_where_from(machine: Machine) -> No
     for rule in appraisal.failures:
         assert rule.hint
     assert appraisal.failures[0].source == "policy snp measurement"
+    assert appraisal.failures[1].source == "built-in (policy snp may state guest_policy.debug)"
     assert appraisal.failures[2].source == "policy snp minimum_tcb.reported"
+
+
+def test_expectation_that_the_policy_states_is_told_from_a_default(machine: Machine) -> None:
+    stated = (
+        "simulated = false\nvmpl = 0\n[snp.guest_policy]\ndebug = false\nmigration = false\nsmt = true\ncxl = false\n"
+    )
+    judged_always = ("root", "vmpl", "debug", "migration", "smt", "cxl")
+    for text, built_in in ((stated, False), ("", True), ('policy_flags = ["SMT"]\n', None)):
+        policy = parse_policy(f'[snp]\nmeasurement = "{D.hex()}"\n{text}', "policy snp")
+        sources = {rule.name: rule.source for rule in judged(machine, machine.report(), policy).rules}
+        for name in judged_always:
+            expected = name not in ("debug", "smt") if built_in is None else built_in
+            assert sources[name].startswith("built-in") is expected, name
+    in_code = judged(machine, machine.report(), Policy(measurement=(MEASUREMENT,)))
+    assert {rule.name: rule.source for rule in in_code.rules}["vmpl"] == "policy vmpl"

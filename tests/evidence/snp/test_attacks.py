@@ -407,6 +407,27 @@ def test_stale_and_future_lists_are_refused(machine: Machine) -> None:
         assert (error.code, error.exit_status) == (code, 6)
 
 
+@pytest.mark.parametrize("serial", [0x10001, 0], ids=["ASK", "VCEK"])
+def test_what_a_stale_list_names_stays_revoked(serial: int, machine: Machine) -> None:
+    """A host that holds back the current list does not bring back what an older one took."""
+    vendor = machine.vendor
+    begin, end = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC)
+    crl = make_crl(vendor.ark_name, vendor.ark_key, {serial: LONG_AGO}, this_update=begin, next_update=end)
+    error = refused(machine.report(), replace(machine.collateral, crls=(crl,)), vendor.trust())
+    assert (error.code, error.exit_status) == ("certificate-revoked", 4)
+    impostor = Vendor(name="impostor").ark_key
+    forged = make_crl(vendor.ark_name, impostor, {serial: LONG_AGO}, this_update=begin, next_update=end)
+    error = refused(machine.report(), replace(machine.collateral, crls=(forged,)), vendor.trust())
+    assert error.code == "bad-collateral-signature"
+
+
+def test_revocation_after_the_time_of_judgement_is_not_told_by_a_list_of_the_future(machine: Machine) -> None:
+    vendor, later = machine.vendor, NOW + timedelta(days=1)
+    crl = make_crl(vendor.ark_name, vendor.ark_key, {0x10001: later}, this_update=later, next_update=FAR_OFF)
+    error = refused(machine.report(), replace(machine.collateral, crls=(crl,)), vendor.trust())
+    assert error.code == "collateral-not-yet-valid"
+
+
 def test_list_signed_by_somebody_else_is_refused(machine: Machine) -> None:
     crl = make_crl(machine.vendor.ark_name, Vendor(name="impostor").ark_key)
     error = refused(machine.report(), replace(machine.collateral, crls=(crl,)), machine.vendor.trust())

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx.errors import MalformedError
+from enarx.evidence.snp.abi import SIGNED_BY_VCEK, SIGNED_BY_VLEK, SIGNERS
 from enarx.evidence.snp.certtable import (
     ARK_GUID,
     ASK_GUID,
@@ -35,7 +36,7 @@ def test_table_gives_back_what_was_put_in() -> None:
     table = parse(
         encode([(VCEK_GUID, b"vcek"), (ASK_GUID, b"ask"), (ARK_GUID, b"ark"), (CRL_GUID, b"crl"), (OTHER, b"x")])
     )
-    assert table.endorsement == table.vcek == b"vcek"
+    assert table.endorsement_for(SIGNED_BY_VCEK) == table.vcek == b"vcek"
     assert table.vlek is None
     assert table.chain == (b"ask", b"ark")
     assert table.crls == (b"crl",)
@@ -44,7 +45,7 @@ def test_table_gives_back_what_was_put_in() -> None:
 
 def test_padding_behind_the_table_is_ignored_as_hosts_pass_whole_pages() -> None:
     data = encode([(VLEK_GUID, b"vlek")])
-    assert parse(data.ljust(4096, b"\0")).endorsement == b"vlek"
+    assert parse(data.ljust(4096, b"\0")).endorsement_for(SIGNED_BY_VLEK) == b"vlek"
 
 
 def test_guid_with_little_endian_fields_is_recognised() -> None:
@@ -54,7 +55,7 @@ def test_guid_with_little_endian_fields_is_recognised() -> None:
 
 def test_empty_table_has_nothing() -> None:
     table = parse(bytes(4096))
-    assert table.endorsement is None
+    assert table.endorsement_for(SIGNED_BY_VCEK) is None
     assert table.chain == ()
 
 
@@ -81,10 +82,17 @@ def test_malformed_tables_are_refused(data: bytes) -> None:
     assert caught.value.code == "malformed"
 
 
-def test_table_with_both_keys_does_not_choose() -> None:
-    table = parse(encode([(VCEK_GUID, b"vcek"), (VLEK_GUID, b"vlek")]))
+def test_certificate_is_the_one_of_the_key_that_signed_and_else_the_one_there_is() -> None:
+    both = parse(encode([(VCEK_GUID, b"vcek"), (VLEK_GUID, b"vlek")]))
     with pytest.raises(MalformedError):
-        _ = table.endorsement
+        _ = both.endorsement
+    assert both.endorsement_for(SIGNED_BY_VCEK) == b"vcek"
+    assert both.endorsement_for(SIGNED_BY_VLEK) == b"vlek"
+    for guid in (VCEK_GUID, VLEK_GUID):
+        table = parse(encode([(guid, b"the only one")]))
+        assert table.endorsement == b"the only one"
+        for signing_key in SIGNERS:
+            assert table.endorsement_for(signing_key) == b"the only one"
 
 
 def test_limits_are_kept() -> None:

@@ -51,7 +51,7 @@ def tls_pair() -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
             except ssl.SSLWantReadError:
                 continue
             waiting.remove(end)
-    client.settimeout(10)
+    client.settimeout(60)
     return server, client
 
 

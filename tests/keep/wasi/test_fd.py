@@ -454,6 +454,23 @@ def test_what_is_opened_below_a_directory_gets_no_more_than_the_directory_passes
         guest.write(fd, b"y")
 
 
+def test_a_directory_that_is_to_pass_on_neither_reading_nor_writing_passes_on_what_its_parent_does(
+    guest: Guest,
+) -> None:
+    """So programs ask that were written for engines without rights. What was given up for good stays so."""
+    guest.mkdir("d")
+    asked = Rights.PATH_OPEN | Rights.PATH_CREATE_FILE
+    directory = guest.open("d", oflags=Oflags.DIRECTORY, rights=asked, inheriting=asked)
+    assert guest.fdstat(directory).rights == asked
+    assert guest.fdstat(directory).inheriting == guest.fdstat(3).inheriting
+    assert guest.write(guest.open("file", at=directory, oflags=Oflags.CREAT), b"x") == 1
+    guest.do("fd_fdstat_set_rights", 3, Rights.DIRECTORY, Rights.PATH_OPEN | Rights.FD_READ)
+    directory = guest.open("d", oflags=Oflags.DIRECTORY, rights=Rights.PATH_OPEN)
+    with fails(Errno.NOTCAPABLE):
+        guest.open("file", at=directory, rights=Rights.FD_WRITE)
+    assert guest.read(guest.open("file", at=directory, rights=Rights.FD_READ), 10) == b"x"
+
+
 # Numbers
 
 

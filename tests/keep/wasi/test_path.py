@@ -409,8 +409,14 @@ def test_links_that_cannot_be_made(guest: Guest) -> None:
         guest.symlink("x", "file")
     with fails(Errno.NOENT):
         guest.symlink("x", "new/")
-    with fails(Errno.EXIST):
-        guest.symlink("x", ".")
+    with fails(Errno.NOTDIR):
+        guest.symlink("x", "file/")
+    with fails(Errno.NOTDIR):
+        guest.link("file", "file/")
+    guest.mkdir("directory")
+    for path in ("directory/", "."):
+        with fails(Errno.EXIST):
+            guest.symlink("x", path)
 
 
 # Renaming

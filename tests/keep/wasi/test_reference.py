@@ -180,11 +180,9 @@ DELIBERATE: dict[str, tuple[str, str | None]] = {
     "unlink dangling/": ("NOENT", "NOTDIR"),
     "unlink loop/": ("LOOP", "NOTDIR"),
     "symlink link/": ("NOTDIR", "EXIST"),
-    "symlink file/": ("NOTDIR", "EXIST"),
     "symlink dangling/": ("NOENT", "EXIST"),
     "symlink loop/": ("LOOP", "EXIST"),
     "link to link/": ("NOTDIR", "EXIST"),
-    "link to file/": ("NOTDIR", "EXIST"),
     "link to dangling/": ("NOENT", "EXIST"),
     "link to loop/": ("LOOP", "EXIST"),
     # POSIX has ISDIR where Linux looks at something else first.

@@ -98,6 +98,20 @@ def test_a_stream_that_does_not_block_says_again_and_leaves_the_hosts_flags_alon
     assert os.get_blocking(out)
 
 
+def test_a_write_that_does_not_block_is_as_long_as_there_is_room_for(piped: Piped) -> None:
+    """The host's descriptor itself does block: a pipe that has room for a little is ready."""
+    guest, _, out = piped
+    guest.do("fd_fdstat_set_flags", OUT, Fdflags.NONBLOCK)
+    first, written = guest.write(OUT, b"1" * 1000, b"2" * 1_000_000), 0
+    assert 1000 < first < 100_000
+    assert os.read(out, first) == b"1" * 1000 + b"2" * (first - 1000)
+    with fails(Errno.AGAIN):
+        while True:
+            written += guest.write(OUT, b"3" * 1_000_000)
+    os.read(out, 1)
+    assert len(os.read(out, 1 << 20)) == written - 1
+
+
 @pytest.mark.parametrize("flags", [Fdflags.SYNC, Fdflags.DSYNC | Fdflags.NONBLOCK, 32])
 def test_other_flags_are_invalid(piped: Piped, flags: int) -> None:
     with fails(Errno.INVAL):

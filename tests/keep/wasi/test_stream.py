@@ -15,6 +15,7 @@ import pytest
 
 from enarx.keep.wasi.abi import Errno, Fdflags
 from enarx.keep.wasi.tls_stream import RECORD, TlsStream
+from tests.descriptors import becomes_ready
 from tests.keep.wasi.conftest import MakeGuest
 from tests.keep.wasi.guest import Guest, fails, on_clock, on_read
 from tests.keep.wasi.sockets import raw, tls_stream
@@ -428,8 +429,12 @@ def test_reading_sends_what_is_kept(secure: Secure) -> None:
 def test_waiting_to_read_sends_what_is_kept_and_is_not_a_reason_to_wake(secure: Secure, later: Later) -> None:
     guest, fd, stream, peer = secure
     total = fill(secure)
-    later(0.03, lambda: drain(peer, total))
-    later(0.1, lambda: peer.sendall(b"answer"))
+
+    def take_and_answer() -> None:
+        drain(peer, total)
+        peer.sendall(b"answer")
+
+    later(0.03, take_and_answer)
     (event,) = guest.poll(on_read(fd))
     assert (event.errno, event.flags) == (0, 0)
     assert event.nbytes > 0
@@ -450,7 +455,8 @@ def test_the_announcement_of_the_end_waits_behind_what_is_kept(secure: Secure) -
     assert guest.recv(fd, 100) == b"answer"
 
 
-def test_closing_waits_a_while_for_a_peer_to_take_what_is_kept(secure: Secure) -> None:
+def test_closing_waits_a_while_for_a_peer_to_take_what_is_kept(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enarx.keep.wasi.tls_stream.CLOSE_SECONDS", 60.0)
     guest, fd, _, peer = secure
     total = fill(secure)
     taken: list[bytes] = []
@@ -475,7 +481,12 @@ def test_closing_does_not_wait_for_ever_and_then_the_stream_is_cut(
 def test_a_write_that_breaks_off_tells_how_far_it_came_and_the_next_one_why(secure: Secure, later: Later) -> None:
     guest, fd, _, peer = secure
     size = 1 << 20
-    later(0.05, lambda: cut(peer))
+
+    def cut_when_something_has_come() -> None:
+        assert becomes_ready(peer.fileno())
+        cut(peer)
+
+    later(0.0, cut_when_something_has_come)
     assert 0 < guest.send(fd, bytes(size)) < size
     with fails(Errno.PIPE):
         guest.send(fd, b"x")

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from enarx.tenant.steward.files import read_authority
 from tests.tenant.keeps import authority, policy_text
 
-SECONDS = 30
+SECONDS = 60
+"""What no answer and no stop of a Steward takes, however busy the machine is."""
 COMMAND = """
 import argparse, sys
 from enarx.cli import policy, steward

@@ -9,20 +9,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM1024P384PrivateKey, Suite
 
 from enarx.errors import EnarxError, MalformedError
 from enarx.evidence import binding, der
+from enarx.sealing import ENCAPSULATION_BYTES, HYBRID, P384, SEALING_KEY_BYTES
 from enarx.tenant.policy import CertificateRules, Secret
 from enarx.tenant.steward import answer
 from enarx.tenant.steward.decide import decide
 from enarx.tenant.steward.decision import Decision
 from enarx.tenant.steward.ear import Position, make_result, status, trustworthiness
-from enarx.tenant.steward.seal import ENCAPSULATION_BYTES, seal
+from enarx.tenant.steward.seal import seal
 from tests.evidence.snp.forge import Machine, Vendor, ec_key, spki
 from tests.tenant.keeps import MEASUREMENT, NOW, WEB, Keep, authority, hardware_judge, judge
 
@@ -92,22 +93,52 @@ def test_a_refusal_supports_no_claim_of_trust() -> None:
     assert status({"hardware": 32}) == "warning"
 
 
-def test_a_secret_opens_with_the_attested_key_the_manifest_and_the_name_alone() -> None:
-    keep = Keep()
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_a_secret_opens_with_the_attested_key_the_manifest_and_the_name_alone(hybrid: bool) -> None:
+    keep, lattice = Keep(), mlkem.MLKEM1024PrivateKey.generate()
     digest = hashlib.sha256(b"manifest").digest()
-    (sealed,) = seal([Secret("db", b"hunter2", frozenset(["web"]))], spki(keep.key), digest)
-    assert len(sealed.enc) == ENCAPSULATION_BYTES == KEM.P384.enc_length()
-    suite = Suite(KEM.P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM)
+    wanted = [Secret("db", b"hunter2", frozenset(["web"]))]
+    (sealed,) = seal(wanted, spki(keep.key), digest, lattice.public_key().public_bytes_raw() if hybrid else None)
+    assert sealed.kem == (HYBRID if hybrid else P384)
+    assert len(sealed.enc) == ENCAPSULATION_BYTES[sealed.kem]
     whole = sealed.enc + sealed.ciphertext
-    assert suite.decrypt(whole, keep.key, info=binding.secret_info(digest, "db")) == b"hunter2"
     assert b"hunter2" not in whole
-    for key, info in (
-        (ec_key("thief"), binding.secret_info(digest, "db")),
-        (keep.key, binding.secret_info(digest, "other")),
-        (keep.key, binding.secret_info(bytes(32), "db")),
+
+    def opened(key: ec.EllipticCurvePrivateKey, other: mlkem.MLKEM1024PrivateKey, info: bytes) -> bytes:
+        if not hybrid:
+            return Suite(KEM.P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM).decrypt(whole, key, info=info)
+        both = MLKEM1024P384PrivateKey(other, key)
+        return Suite(KEM.MLKEM1024_P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM).decrypt(whole, both, info=info)
+
+    right = binding.secret_info(digest, "db")
+    assert opened(keep.key, lattice, right) == b"hunter2"
+    for key, other, info in (
+        (ec_key("thief"), lattice, right),
+        (keep.key, lattice, binding.secret_info(digest, "other")),
+        (keep.key, lattice, binding.secret_info(bytes(32), "db")),
+        *([(keep.key, mlkem.MLKEM1024PrivateKey.generate(), right)] if hybrid else ()),
     ):
         with pytest.raises(InvalidTag):
-            suite.decrypt(whole, key, info=info)
+            opened(key, other, info)
+
+
+def test_sizes_of_encapsulations_are_those_of_the_specifications() -> None:
+    assert dict(ENCAPSULATION_BYTES) == {
+        P384: KEM.P384.enc_length(),
+        HYBRID: KEM.MLKEM1024_P384.enc_length(),
+    }
+
+
+def test_a_steward_whose_cryptography_has_no_ml_kem_seals_to_p384(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Absent:
+        @staticmethod
+        def from_public_bytes(data: bytes) -> None:
+            raise UnsupportedAlgorithm("ML-KEM is not supported by this version of OpenSSL")
+
+    public = mlkem.MLKEM1024PrivateKey.generate().public_key().public_bytes_raw()
+    monkeypatch.setattr(mlkem, "MLKEM1024PublicKey", Absent)
+    (sealed,) = seal([Secret("a", b"b", frozenset())], spki(Keep().key), bytes(32), public)
+    assert sealed.kem == P384
 
 
 def test_no_secret_is_sealed_to_a_key_of_another_kind() -> None:
@@ -115,6 +146,9 @@ def test_no_secret_is_sealed_to_a_key_of_another_kind() -> None:
     for key in (spki(small), b"junk"):
         with pytest.raises(MalformedError):
             seal([Secret("a", b"b", frozenset())], key, bytes(32))
+        assert seal([], key, bytes(32)) == ()
+    with pytest.raises(MalformedError):
+        seal([Secret("a", b"b", frozenset())], spki(Keep().key), bytes(32), b"\xff" * SEALING_KEY_BYTES)
 
 
 @pytest.mark.parametrize(

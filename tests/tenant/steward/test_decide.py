@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from enarx.evidence import binding
 from enarx.manifest import ManifestFile, StewardPin, Workload
+from enarx.sealing import SEALING_KEY_BYTES, SEALING_KEY_OID
 from enarx.tenant.policy import parse_policy
 from enarx.tenant.policytables import no_files
 from enarx.tenant.steward.decide import decide, make_judge
@@ -311,6 +312,18 @@ def test_secrets_are_released_to_their_workload_and_to_simulators_only_when_name
     decision = decided(Keep(), secrets, workload=workloads)
     assert decision.grant is not None
     assert [one.name for one in decision.grant.secrets] == ["a"]
+
+
+def test_a_sealing_key_is_granted_as_it_was_asked_for_and_has_its_size() -> None:
+    key = bytes(range(256)) * 6 + bytes(32)
+    assert len(key) == SEALING_KEY_BYTES
+    decision = decided(Keep(sealing=key))
+    assert decision.grant is not None
+    assert decision.grant.sealing_key == key
+    for wrong in (b"", key[:-1], key + b"\0"):
+        refused(decided(Keep(sealing=wrong)), "malformed")
+    alone = make_csr(ec_key("keep"), [extension(SEALING_KEY_OID, b"\x04\0")])
+    refused(decide(Request(alone), judge(), NOW), "evidence-missing")
 
 
 @given(st.binary(max_size=200))

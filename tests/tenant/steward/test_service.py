@@ -9,7 +9,7 @@ import signal
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,12 +21,13 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from enarx.evidence import binding, der
 from enarx.tenant.steward.answer import BODY_MAX_BYTES, BUNDLE
+from enarx.tenant.steward.limits import BODY_SECONDS, HEAD_SECONDS
 from enarx.tenant.steward.log import revocation_entry, verify
 from enarx.tenant.steward.store import connect
 from tests.evidence.snp.forge import ec_key, extension
 from tests.tenant.keeps import MEASUREMENT, Keep, authority, make_csr, manifest, policy_text, simulator
 from tests.tenant.steward.databases import postgresql
-from tests.tenant.steward.running import Running, prepare, running
+from tests.tenant.steward.running import SECONDS, Running, prepare, running
 
 SECRET = '[[secret]]\nname = "db"\nvalue = "hunter2"\nworkloads = ["web"]\nsimulated = true\n'
 TOKEN = "the reader's token"
@@ -82,6 +83,31 @@ def test_what_cannot_be_read_is_400_and_other_media_types_415(steward: Running) 
     assert steward.ask("POST", "/v1/attest", b"{}", content_type="text/plain").status == 415
 
 
+def test_a_csr_with_two_evidence_extensions_or_trailing_bytes_is_refused(steward: Running) -> None:
+    keep = Keep()
+    evidence, manifest_extension = keep.extensions()
+    twice = make_csr(keep.key, [evidence, evidence, manifest_extension])
+    kinds = make_csr(keep.key, [extension(binding.KVM_EVIDENCE_OID, b""), evidence, manifest_extension])
+    for csr, code in (
+        (twice, "duplicate-extension"),
+        (kinds, "duplicate-extension"),
+        (keep.csr() + b"\0", "malformed"),
+    ):
+        answer = steward.attest(keep.body(csr=base64.b64encode(csr).decode()))
+        assert (answer.status, json.loads(answer.body)["code"]) == (400, code)
+        published = steward.compatible(csr)
+        assert (published.status, published.body) == (400, b"")
+    assert steward.attest(keep.body()).status == 200
+
+
+def test_evidence_of_another_keep_with_a_new_key_is_refused(steward: Running) -> None:
+    """Recorded by a host, and asked for under a key of its own."""
+    thief = Keep(key=ec_key("thief"))
+    csr = make_csr(thief.key, [extension(binding.SNP_EVIDENCE_OID, Keep().evidence()), thief.extensions()[1]])
+    answer = steward.attest(thief.body(csr=base64.b64encode(csr).decode()))
+    assert (answer.status, json.loads(answer.body)["code"]) == (403, "binding-mismatch")
+
+
 def test_the_published_interface_has_statuses_and_empty_bodies(steward: Running) -> None:
     csr = Keep().csr()
     for kind, body, status in (
@@ -91,13 +117,15 @@ def test_the_published_interface_has_statuses_and_empty_bodies(steward: Running)
         ("application/pkcs10", csr[:-1] + bytes([csr[-1] ^ 1]), 400),
         ("application/pkcs10; charset=utf-8", csr, 400),
         ("text/plain", csr, 400),
+        ("Application/PKCS10", make_csr(ec_key("keep"), []), 401),
         (BUNDLE, b"", 400),
         (BUNDLE, der.encode(der.SEQUENCE, csr + make_csr(ec_key("keep"), [])), 400),
     ):
         answer = steward.compatible(body, kind)
         assert (answer.status, answer.body) == (status, b""), kind
     assert steward.ask("POST", "/", csr).status == 400
-    assert steward.ask("GET", "/") == steward.ask("GET", "/")._replace(body=b"")
+    answer = steward.ask("GET", "/")
+    assert (answer.status, answer.body) == (200, b"")
     assert steward.ask("PUT", "/").status == 405
     assert steward.ask("GET", "/other").status == 404
 
@@ -162,47 +190,57 @@ def test_health_readiness_and_metrics(steward: Running) -> None:
     assert 'name="db"' not in text
 
 
-def test_too_much_is_refused_before_it_is_read(steward: Running) -> None:
-    with steward.raw() as client:
-        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/pkcs10\r\n")
-        client.sendall(b"Content-Length: 10000000\r\n\r\n")
-        head = client.recv(4096)
-        assert head.startswith(b"HTTP/1.1 413")
-        assert head.endswith(b"\r\n\r\n")
+def test_a_request_of_10_megabytes_is_refused_before_it_is_read(steward: Running) -> None:
+    for path, kind in (("/", "application/pkcs10"), ("/v1/attest", "application/json")):
+        with steward.raw() as client:
+            client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n".encode())
+            client.sendall(b"Content-Length: 10000000\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+            assert answer.startswith(b"HTTP/1.1 413")
+            assert answer.endswith(b"\r\n\r\n") is (path == "/")
     with steward.raw() as client:
         client.sendall(b"POST /v1/attest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
         client.sendall(b"Transfer-Encoding: chunked\r\n\r\n")
         chunk = b"%x\r\n" % 65536 + bytes(65536) + b"\r\n"
-        for _ in range(BODY_MAX_BYTES // 65536 + 1):
+        for _ in range(BODY_MAX_BYTES // 65536):
             client.sendall(chunk)
+        client.sendall(b"1\r\n!\r\n")  # the last thing that is sent, so that nothing is cut off
         assert client.recv(64).startswith(b"HTTP/1.1 413")
+
+
+def is_cut_off(client: ssl.SSLSocket) -> bool:
+    """Whether the Steward hangs up without a word."""
+    try:
+        return client.recv(1) == b""
+    except OSError:  # ssl.SSLError included
+        return True
 
 
 def test_a_head_without_end_is_cut_off(steward: Running) -> None:
     with steward.raw() as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
-        with pytest.raises((ConnectionError, ssl.SSLError, BrokenPipeError)):
+        with suppress(OSError):
             for _ in range(200):
                 client.sendall(b"X-Filler: " + b"y" * 1000 + b"\r\n")
-                time.sleep(0.001)
-            assert client.recv(1) != b""
+        assert is_cut_off(client)
 
 
 def test_a_client_that_sends_nothing_or_too_slowly_is_let_go(tmp_path: Path) -> None:
+    begun = time.monotonic()
     with running(prepare(tmp_path)) as steward, steward.raw() as silent, steward.raw() as slow:
-        begun = time.monotonic()
         slow.sendall(
             b"POST /v1/attest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
         assert slow.recv(64).startswith(b"HTTP/1.1 408")
-        with pytest.raises((ConnectionError, ssl.SSLError, AssertionError)):
-            assert silent.recv(1) != b""
-        assert 8 < time.monotonic() - begun < 20
+        assert is_cut_off(silent)
+        assert time.monotonic() - begun >= min(HEAD_SECONDS, BODY_SECONDS)
 
 
 def test_an_address_that_asks_too_often_is_told_to_wait(tmp_path: Path) -> None:
     with running(prepare(tmp_path, policy_text("[service]\nrate = 1\nburst = 3\n"))) as steward:
-        answers = [steward.attest(b"{}") for _ in range(6)]
+        answers = [steward.attest(b"{}") for _ in range(3)]
+        while answers[-1].status != 429 and len(answers) < 200:  # a machine that is slow enough is never too fast
+            answers.append(steward.attest(b"{}"))
     assert [one.status for one in answers[:3]] == [400] * 3
     assert answers[-1].status == 429
     assert answers[-1].headers["retry-after"] == "1"
@@ -284,6 +322,23 @@ def test_workers_share_socket_database_and_counters_and_are_replaced(tmp_path: P
         assert verify(store.rows()).sequence == 14 + 3
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_on_its_way_is_answered_before_a_stop(tmp_path: Path, workers: str) -> None:
+    body = Keep().body()
+    head = "POST /v1/attest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    with running(prepare(tmp_path), "--workers", workers) as steward, steward.raw() as client, steward.raw() as idle:
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 100")  # it reads the body
+        steward.process.send_signal(signal.SIGTERM)
+        assert is_cut_off(idle)
+        client.sendall(body)
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert steward.process.wait(SECONDS) == 0
+    with closing(connect(str(tmp_path / "steward.db"))) as store:
+        assert [json.loads(row.body).get("outcome") for row in store.rows()].count("issued") == 1
+
+
 def test_two_stewards_on_one_postgresql_write_one_log(tmp_path: Path) -> None:
     with postgresql() as url:
         first, second = (prepare(made(tmp_path / name)) for name in ("a", "b"))
@@ -333,7 +388,7 @@ def elements(data: bytes) -> list[bytes]:
     return found
 
 
-def wait_for(condition: object, seconds: float = 15) -> None:
+def wait_for(condition: object, seconds: float = SECONDS) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():

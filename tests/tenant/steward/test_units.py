@@ -8,15 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from starlette.requests import Request as StarletteRequest
 
 from enarx.errors import MalformedError, StreamError
 from enarx.evidence import der
@@ -26,8 +26,12 @@ from enarx.tenant.steward.engine import Engine
 from enarx.tenant.steward.journal import PENDING_MAX, Journal
 from enarx.tenant.steward.limits import ADDRESSES_MAX, RateLimit
 from enarx.tenant.steward.log import Entry, verify
+from enarx.tenant.steward.metrics import Metrics
+from enarx.tenant.steward.reader import Reader
 from enarx.tenant.steward.serve import bind
+from enarx.tenant.steward.service import Service
 from enarx.tenant.steward.store import Store, StoreError, connect
+from tests.e2e.command import SECONDS, alive, wait_for
 from tests.evidence.snp.forge import ec_key, extension, spki
 from tests.tenant.keeps import NOW, Keep, authority, make_csr, policy, simulator
 
@@ -57,15 +61,23 @@ class Slow:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.go = threading.Event()
+        self.entered = threading.Event()
         self.batches: list[int] = []
 
     def append(self, entries: list[Entry]) -> list[Position]:
-        self.go.wait(10)
+        self.entered.set()
+        self.go.wait(SECONDS)
         self.batches.append(len(entries))
         return self.store.append(entries)
 
     def close(self) -> None:
         self.store.close()
+
+
+async def committing(made: list[Slow]) -> None:
+    """Wait until the journal's thread has taken what there was and commits it."""
+    while not made or not made[0].entered.is_set():
+        await asyncio.sleep(0.005)
 
 
 def test_what_gathers_during_a_commit_shares_the_next_one(tmp_path: Path) -> None:
@@ -79,7 +91,7 @@ def test_what_gathers_during_a_commit_shares_the_next_one(tmp_path: Path) -> Non
         journal = Journal(open_slowly)
         journal.start()
         waiting = [asyncio.create_task(journal.append(Entry(str(number)))) for number in range(50)]
-        await asyncio.sleep(0.2)
+        await committing(made)
         assert not any(task.done() for task in waiting)
         made[0].go.set()
         positions = await asyncio.gather(*waiting)
@@ -132,7 +144,7 @@ def test_a_client_that_left_does_not_disturb_the_rest_and_a_full_queue_turns_awa
         journal = Journal(open_slowly)
         journal.start()
         first = asyncio.create_task(journal.append(Entry("first")))
-        await asyncio.sleep(0.2)
+        await committing(made)
         tasks = [asyncio.create_task(journal.append(Entry("x"))) for _ in range(PENDING_MAX)]
         await asyncio.sleep(0)
         with pytest.raises(StoreError, match="too many"):
@@ -170,11 +182,31 @@ def test_a_decision_whose_certificate_cannot_be_made_is_logged_as_a_refusal(tmp_
     store.close()
 
 
+def test_a_steward_whose_ca_is_not_valid_is_not_ready(tmp_path: Path) -> None:
+    ca = authority().certificate
+    place = str(tmp_path / "x.db")
+
+    async def ready(now: datetime) -> tuple[int, bytes]:
+        journal, reader = Journal(lambda: connect(place)), Reader(lambda: connect(place))
+        with ThreadPoolExecutor(1) as threads:
+            service = Service(
+                Engine(authority(), policy(), journal, clock=lambda: now, threads=threads), reader, Metrics()
+            )
+            answer = await service._ready(StarletteRequest({"type": "http"}))
+        reader.close()
+        return answer.status_code, bytes(answer.body)
+
+    assert asyncio.run(ready(NOW)) == (200, b'{"ready":true}')
+    for now in (ca.not_valid_before_utc - timedelta(seconds=1), ca.not_valid_after_utc):
+        status, body = asyncio.run(ready(now))
+        assert (status, b"the CA is not valid now" in body) == (503, True)
+
+
 PARENT = """
 import os, sys, time, signal
 from enarx.errors import ConfigError
 from enarx.tenant.steward.supervise import supervise
-def work(ready):
+def work(worker, ready):
     kind = sys.argv[1]
     if kind == "error":
         raise ConfigError("no good", code="x", hint="y")
@@ -189,7 +221,7 @@ def work(ready):
     while not stopped:
         time.sleep(0.01)
     os.write(1, b"bye\\n")
-sys.exit(supervise(work, 2, lambda: print("ready", flush=True)))
+sys.exit(supervise(work, 2, lambda: print("ready", flush=True), lambda worker: os.write(1, b"ended %d\\n" % worker)))
 """
 
 
@@ -200,7 +232,7 @@ def supervised(kind: str) -> subprocess.Popen[str]:
 
 def test_workers_that_cannot_start_end_the_parent_with_their_error() -> None:
     for kind, said in (("error", "Error: no good\nHint: y\nCode: x"), ("crash", "unthought of")):
-        out, err = supervised(kind).communicate(timeout=30)
+        out, err = supervised(kind).communicate(timeout=SECONDS)
         assert said in err
         assert "ready" not in out
 
@@ -214,11 +246,20 @@ def test_signals_are_passed_on_and_a_killed_parent_leaves_no_worker() -> None:
     parent.send_signal(signal.SIGHUP)
     assert [parent.stdout.readline().strip() for _ in range(2)] == ["hup", "hup"]
     parent.kill()
-    parent.communicate(timeout=30)
-    end = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < end, "a worker outlived its parent"
-        time.sleep(0.02)
+    parent.communicate(timeout=SECONDS)
+    wait_for(lambda: not any(map(alive, pids)), "a worker outlived its parent")
+
+
+def test_a_worker_that_was_killed_is_told_and_replaced() -> None:
+    parent = supervised("work")
+    assert parent.stdout is not None
+    lines = [parent.stdout.readline().strip() for _ in range(3)]
+    os.kill(next(int(line) for line in lines if line.isdigit()), signal.SIGKILL)
+    assert parent.stdout.readline().strip() in ("ended 0", "ended 1")
+    assert parent.stdout.readline().strip().isdigit()
+    parent.terminate()
+    out, _ = parent.communicate(timeout=SECONDS)
+    assert out.count("bye") == 2
 
 
 def test_sigterm_stops_workers_in_peace() -> None:
@@ -227,7 +268,7 @@ def test_sigterm_stops_workers_in_peace() -> None:
     for _ in range(3):
         parent.stdout.readline()
     parent.terminate()
-    out, _ = parent.communicate(timeout=30)
+    out, _ = parent.communicate(timeout=SECONDS)
     assert out.count("bye") == 2
     assert parent.returncode == 0
 

@@ -6,8 +6,8 @@ A module ``enarx.cli.cases.<tee>`` offers::
 
 It judges one case from its ``inputs``, ``verify_at``, ``name`` and, where the technology needs values that only the
 index has (session and measurement values of SEV, parameters of a measurement), ``fields``. It never sees ``expect``:
-the dispatcher removes it, with ``reason``, ``checked`` and ``note``, before it calls. It raises EnarxError for a
-refusal; the dispatcher turns ``error.code`` into the reason.
+the dispatcher removes it, with ``reason``, ``checked``, ``note`` and fields that begin with ``expected_``, before it
+calls. It raises EnarxError for a refusal; the dispatcher turns ``error.code`` into the reason.
 """
 
 from __future__ import annotations
@@ -50,16 +50,12 @@ def verify_time(case: Case, otherwise: datetime) -> datetime:
     stated = case.get("verify_at")
     if stated is None:
         return otherwise
-    moment = stated if isinstance(stated, datetime) else _parsed(str(stated))
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _parsed(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
+        moment = stated if isinstance(stated, datetime) else datetime.fromisoformat(str(stated))
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:  # UTC of the first and last hours may lie outside of the calendar
         raise UsageError(
-            f"verify_at {text!r} is not an ISO 8601 time", code="case-time", hint="write 2025-01-09T22:14:21Z"
+            f"verify_at {stated!r} is not an ISO 8601 time", code="case-time", hint="write 2025-01-09T22:14:21Z"
         ) from error
 
 

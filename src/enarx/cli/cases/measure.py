@@ -122,7 +122,7 @@ def _digest(parameters: Mapping[str, Any], files: _Files) -> bytes:
     from enarx.evidence.sev import measure as sev
     from enarx.evidence.snp import measure as snp
 
-    mode = _MODES.get(str(parameters.get("mode", "")).lower().replace("_", "-").replace(":", "-"))
+    mode = _MODES.get(_member(parameters.get("mode", "")).lower().replace("_", "-").replace(":", "-"))
     if mode is None:
         raise UsageError(
             f"the launch mode {parameters.get('mode')!r} is not known",
@@ -135,15 +135,23 @@ def _digest(parameters: Mapping[str, Any], files: _Files) -> bytes:
         return sev.launch_digest(image, kernel)
     if mode == "ovmf-hash":
         return snp.measure_firmware(image).digest
-    vcpus = _vcpus(parameters)
-    if mode == "seves":
-        return sev.es_launch_digest(image, vcpus, kernel)
     if mode == "svsm":
         svsm = files.read(parameters.get("svsm_file"))
-        return snp.svsm_launch_digest(image, svsm, _integer(parameters, "ovmf_vars_size", 0), vcpus)
+        return snp.svsm_launch_digest(image, svsm, _integer(parameters, "ovmf_vars_size", 0), _vcpus(parameters))
+    # What the firmware takes comes first: a case about that need not say which vCPUs it is not launched with.
+    if mode == "seves":
+        sev.launch_digest(image, kernel)
+        return sev.es_launch_digest(image, _vcpus(parameters), kernel)
     known = parameters.get("snp_ovmf_hash")
     firmware = snp.known_firmware(_hex(known), image) if known else snp.measure_firmware(image)
-    return snp.launch_digest(firmware, vcpus, kernel)
+    if kernel is not None:
+        snp.check_takes_kernel(firmware)
+    return snp.launch_digest(firmware, _vcpus(parameters), kernel)
+
+
+def _member(name: object) -> str:
+    """The name of a mode or VMM, also when written as the member of an enumeration (``VMMType.ec2``)."""
+    return str(name).rpartition(".")[2]
 
 
 def _vcpus(parameters: Mapping[str, Any]) -> Vcpus:
@@ -165,7 +173,7 @@ def _vcpus(parameters: Mapping[str, Any]) -> Vcpus:
         _integer(parameters, "vcpus", 1),
         signature,
         _integer(parameters, "guest_features", SEV_FEATURE_SNP_ACTIVE),
-        vmm_by_name(str(parameters.get("vmm_type") or "QEMU")),
+        vmm_by_name(_member(parameters.get("vmm_type") or "QEMU")),
     )
 
 

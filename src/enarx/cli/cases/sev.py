@@ -1,21 +1,23 @@
 """Cases of technology ``sev``: certificate chains, launch measurements, VMSA pages and injected secrets.
 
 What kind a case is follows from its inputs and fields, never from its name: certificates are told by their bytes, a
-secret has ``secret_guid``, a measurement ``launch_measure_blob_b64`` or a launch digest, a VMSA case ``userspace``.
+secret has GUIDs and a file ``tek*``, a measurement ``launch_measure_blob_b64``, a launch digest or a file ``tik*``, a
+VMSA case ``userspace`` or files ``vmsa*``. Numbers may be written as text, byte strings in base64 or hexadecimal.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from enarx.cli.cases import OK, Case, CaseResult, Index, Load, inputs, verify_time
-from enarx.errors import AuthenticityError, PolicyError, UsageError
+from enarx.cli.cases import FAIL, OK, UNSUPPORTED, Case, CaseResult, Index, Load, inputs, verify_time
+from enarx.errors import AuthenticityError, EvidenceError, PolicyError, UsageError
 from enarx.evidence.hashtable import KernelHashes, cmdline_digest
 from enarx.evidence.ovmf import parse_firmware
 from enarx.evidence.sev import certs, launch, measure, secret
@@ -32,6 +34,9 @@ DIGEST = "launch_digest_b64"
 """Names of fields of the index."""
 DEBUG_POLICY = "-debug-policy"
 """A case whose name ends so is judged under a policy that forbids debugging."""
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_VMSAS = (("vmsa0", "vmsa_cpu0"), ("vmsa1", "vmsa_cpu1"))
+"""What the names of files with the VMSA page of the first vCPU, and of the others, begin with."""
 
 
 def run(case: Case, load: Load, index: Index) -> CaseResult:
@@ -39,11 +44,11 @@ def run(case: Case, load: Load, index: Index) -> CaseResult:
     del index
     fields = case.get("fields", {})
     files = {path: load(path) for path in inputs(case)}
-    if _guid_fields(fields):
+    if _named(files, "tek"):
         return _secret(fields, files)
-    if "userspace" in fields:
+    if "userspace" in fields or (_named(files, "vmsa") and not _named(files, "tik")):
         return _vmsa(fields, files)
-    if MEASUREMENT in fields or DIGEST in fields:
+    if _named(files, "tik"):
         if str(case.get("name", "")).endswith(DEBUG_POLICY):
             _forbid_debug(GuestPolicy(_number(fields, "policy")))
         return _measurement(fields, files)
@@ -52,11 +57,7 @@ def run(case: Case, load: Load, index: Index) -> CaseResult:
 
 def _chain(case: Case, files: Mapping[str, bytes]) -> CaseResult:
     found = [certificate for data in files.values() for certificate in certs.parse_chain(data)]
-    verified = authenticate_chain(sort_chain(found), verify_time(case, UNDATED))
-    fields: dict[str, object] = {
-        "generation": verified.proof.product.lower(),
-        "checks": [rule.name for rule in verified.proof.checks],
-    }
+    fields: dict[str, object] = {}
     for certificate in found:
         name = certificate.usage.name.lower()
         if isinstance(certificate, certs.CaCertificate):
@@ -65,15 +66,21 @@ def _chain(case: Case, files: Mapping[str, bytes]) -> CaseResult:
             fields[f"{name}_api_major"] = certificate.api_major
             fields[f"{name}_api_minor"] = certificate.api_minor
             fields[f"{name}_algorithm"] = certificate.algorithm.name.lower()
-    return CaseResult(OK, fields=fields)
+    try:
+        proof = authenticate_chain(sort_chain(found), verify_time(case, UNDATED)).proof
+    except EvidenceError as error:
+        return CaseResult(FAIL, error.code, fields)
+    checks = [rule.name for rule in proof.checks]
+    return CaseResult(OK, fields={"generation": proof.product.lower(), "checks": checks, **fields})
 
 
 def _measurement(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseResult:
     policy = GuestPolicy(_number(fields, "policy"))
     firmware = FirmwareVersion(_number(fields, "api_major"), _number(fields, "api_minor"), _number(fields, "build_id"))
-    digest = _base64(fields, DIGEST) if DIGEST in fields else _launch_digest(fields, files, policy)
-    given = LaunchMeasurement.from_bytes(_base64(fields, MEASUREMENT)) if MEASUREMENT in fields else None
-    nonce = _base64(fields, "nonce_b64") if given is None or "nonce_b64" in fields else given.mnonce
+    stated = _stated(fields, DIGEST)
+    digest = _launch_digest(fields, files, policy) if stated is None else _octets(fields, DIGEST)
+    given = LaunchMeasurement.from_bytes(_octets(fields, MEASUREMENT)) if MEASUREMENT in fields else None
+    nonce = given.mnonce if given is not None and _stated(fields, "nonce_b64") is None else _octets(fields, "nonce_b64")
     tik = _file(files, "tik")
     computed = LaunchMeasurement(launch.measurement_mac(tik, firmware, policy, digest, nonce), nonce)
     if given is not None:
@@ -90,6 +97,7 @@ def _measurement(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseR
             "nonce_b64": _text(nonce),
             DIGEST: _text(digest),
             "launch_digest": digest.hex(),
+            "launch_measure_b64": _text(computed.measure),
             MEASUREMENT: _text(computed.to_bytes()),
         },
     )
@@ -108,12 +116,13 @@ def _launch_digest(fields: Mapping[str, Any], files: Mapping[str, bytes], policy
     kernel = _kernel_hashes(fields, files)
     if not policy.es_required:
         return measure.launch_digest(firmware, kernel)
-    count = _number(fields, *(name for name in fields if "cpu" in name), "num_cpus")
+    count = _number(fields, *(name for name in fields if "cpus" in name or name.endswith("cpu_count")), "num_cpus")
     if not _named(files, "vmsa"):
         return measure.es_launch_digest(firmware, _vcpus(fields, count), kernel)
     if not 1 <= count <= MAX_VCPUS:
         raise UsageError(f"{count} vCPUs cannot be measured", code="vcpu-count", hint=f"a guest has 1 to {MAX_VCPUS}")
-    boot, other = _file(files, "vmsa0", "vmsa_cpu0"), _file(files, "vmsa1", "vmsa_cpu1")
+    boot = _file(files, *_VMSAS[0])
+    other = _file(files, *_VMSAS[1]) if count > 1 else b""
     table = kernel.table() if kernel is not None else b""
     return hashlib.sha256(firmware + table + boot + other * (count - 1)).digest()
 
@@ -125,7 +134,7 @@ def _kernel_hashes(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> Ker
     return KernelHashes(
         kernel=hashlib.sha256(_file(files, "vmlinuz", "kernel")).digest(),
         initrd=hashlib.sha256(initrd).digest(),
-        cmdline=cmdline_digest(str(fields.get("cmdline", ""))),
+        cmdline=cmdline_digest(str(fields.get("cmdline", fields.get("append", "")))),
     )
 
 
@@ -134,10 +143,11 @@ def _vmsa(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseResult:
 
     The index names the program, not the KVM under it, and KVMs differ in the FPU state they leave: either is right.
     """
-    if fields["userspace"] != "qemu":
-        return CaseResult("unsupported", f"userspace-{fields['userspace']}")
+    userspace = str(fields.get("userspace", "qemu")).lower()
+    if userspace != "qemu":
+        return CaseResult(UNSUPPORTED, f"userspace-{userspace}")
     layout = parse_firmware(_file(files, "ovmf", "firmware", ".fd")).layout
-    given = [_file(files, name) if _named(files, name) else None for name in ("vmsa0", "vmsa1")]
+    given = [_file(files, *names) if _named(files, *names) else None for names in _VMSAS]
     for vmm in (Vmm.QEMU_NO_FPU, Vmm.QEMU):
         built = list(measure.vmsa_pages(layout, _vcpus(fields, 2, vmm)))
         if all(page is None or page == expected for page, expected in zip(given, built, strict=True)):
@@ -151,41 +161,53 @@ def _vmsa(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseResult:
 
 
 def _vcpus(fields: Mapping[str, Any], count: int, vmm: Vmm = Vmm.QEMU_NO_FPU) -> Vcpus:
-    signature = cpu_signature(_number(fields, "family"), _number(fields, "model"), _number(fields, "stepping"))
+    family, model, stepping = (
+        _number(fields, name, f"cpu_{name}", f"vcpu_{name}") for name in ("family", "model", "stepping")
+    )
+    signature = cpu_signature(family, model, stepping)
     return Vcpus(count=count, signature=signature, features=0, vmm=vmm)
 
 
 def _secret(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> CaseResult:
-    guids: list[str] = []
-    for name in _guid_fields(fields):
-        guids += fields[name] if isinstance(fields[name], list) else [fields[name]]
+    guids = [UUID(guid) for guid in _guids(fields)]
     tek, tik = _file(files, "tek"), _file(files, "tik")
     contents = [data for path, data in files.items() if "tek" not in _name(path) and "tik" not in _name(path)]
-    if len(contents) != len(guids):
+    if not guids or len(contents) != len(guids):
         raise UsageError(f"{len(guids)} GUIDs for {len(contents)} secrets", code="case-fields", hint="mend the index")
-    table = {_guid(guid): data for guid, data in zip(guids, contents, strict=True)}
-    given = LaunchMeasurement.from_bytes(_base64(fields, MEASUREMENT))
+    given = LaunchMeasurement.from_bytes(_octets(fields, MEASUREMENT))
     packet = secret.seal(
         tek=tek,
         tik=tik,
         measure=given.measure,
-        iv=_base64(fields, "iv_b64"),
-        data=secret.build_table(table),
+        iv=_octets(fields, "iv_b64"),
+        data=secret.build_table(dict(zip(guids, contents, strict=True))),
     )
-    computed = {"header_b64": _text(packet.header.to_bytes()), "payload_b64": _text(packet.payload)}
+    computed = {"header_b64": packet.header.to_bytes(), "payload_b64": packet.payload}
     for name, value in computed.items():
-        if name in fields and not hmac.compare_digest(str(fields[name]).encode(), value.encode()):
+        if _stated(fields, name) is not None and not hmac.compare_digest(_octets(fields, name), value):
             raise AuthenticityError(
                 f"the packet in {name} is not the one for these secrets, keys and measurement",
                 code="binding-mismatch",
                 hint="another secret, key, IV or launch was sealed",
             )
-    return CaseResult(OK, fields={**{name: fields[name] for name in _guid_fields(fields)}, **computed})
+    named = {name: value for name, value in fields.items() if "guid" in name}
+    return CaseResult(OK, fields={**named, **{name: _text(value) for name, value in computed.items()}})
 
 
-def _guid_fields(fields: Mapping[str, Any]) -> list[str]:
-    """``secret_guid`` and its numbered or plural forms, in the index's order, which is that of the secrets' files."""
-    return [name for name in fields if "guid" in name]
+def _guids(value: object) -> Iterator[str]:
+    """Every GUID in the fields of a case, however they are written, in the index's order: that of the secrets' files.
+
+    ``secret_guid`` and its plural or numbered forms, ``GUID:FILE`` as sevctl takes them, and tables of these.
+    """
+    if isinstance(value, str):
+        yield from _GUID.findall(value)
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from _guids(name)
+            yield from _guids(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _guids(one)
 
 
 def _name(path: str) -> str:
@@ -209,23 +231,30 @@ def _named(files: Mapping[str, bytes], *parts: str) -> list[bytes]:
 def _number(fields: Mapping[str, Any], *names: str) -> int:
     for name in names:
         value = fields.get(name)
+        if isinstance(value, str):
+            try:
+                return int(value, 0)
+            except ValueError:
+                continue
         if isinstance(value, int) and not isinstance(value, bool):
             return value
     raise UsageError(f"the case has no number {names[0]}", code="case-fields", hint="mend the index")
 
 
-def _base64(fields: Mapping[str, Any], name: str) -> bytes:
-    try:
-        return b64decode(str(fields[name]), validate=True)
-    except (KeyError, ValueError) as error:
-        raise UsageError(f"the case has no base64 in {name}", code="case-fields", hint="mend the index") from error
+def _stated(fields: Mapping[str, Any], name: str) -> object:
+    """A field that is named after its encoding, or without that, or after the other encoding."""
+    bare = name.removesuffix("_b64")
+    return next((fields[one] for one in (name, bare, f"{bare}_hex") if one in fields), None)
 
 
-def _guid(text: str) -> UUID:
+def _octets(fields: Mapping[str, Any], name: str) -> bytes:
+    text = str(_stated(fields, name))
     try:
-        return UUID(text)
+        if name not in fields and re.fullmatch(r"(?:[0-9a-fA-F]{2})+", text):
+            return bytes.fromhex(text)
+        return b64decode(text, validate=True)
     except ValueError as error:
-        raise UsageError(f"{text!r} is not a GUID", code="case-fields", hint="mend the index") from error
+        raise UsageError(f"the case has no base64 in {name}", code="case-fields", hint="mend the index") from error
 
 
 def _text(data: bytes) -> str:

@@ -10,23 +10,39 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from enarx.cli.cases import FAIL, OK, UNSUPPORTED, Case, CaseResult, Index, Load, dstack, inputs, verify_time
+from enarx.cli.cases import (
+    FAIL,
+    OK,
+    UNSUPPORTED,
+    Case,
+    CaseResult,
+    Index,
+    Load,
+    dstack,
+    idblock,
+    inputs,
+    verify_time,
+)
+from enarx.cli.showevidence import is_crl, is_request, looks_like_table
 from enarx.cli.snpview import endorsement_fields, report_fields
-from enarx.errors import CollateralError, EnarxError, MalformedError
-from enarx.evidence import der
+from enarx.errors import AuthenticityError, CollateralError, EnarxError, MalformedError
+from enarx.evidence.binding import SNP_EVIDENCE_OID, report_data
 from enarx.evidence.bundle import split_certificates, unwrap_pem
 from enarx.evidence.certificate import parse_certificate
 from enarx.evidence.chain import moment, seconds
 from enarx.evidence.name import common_name, distinguished_name
+from enarx.evidence.signature import PYCA
 from enarx.evidence.snp import certtable
 from enarx.evidence.snp.abi import SIGNED_BY_VLEK
 from enarx.evidence.snp.appraise import appraise
 from enarx.evidence.snp.authenticate import authenticate
-from enarx.evidence.snp.endorsement import Kind
+from enarx.evidence.snp.enarx import parse_evidence
+from enarx.evidence.snp.endorsement import Kind, read_endorsement
 from enarx.evidence.snp.keychain import verify_chain, verify_intermediate
 from enarx.evidence.snp.policy import GuestPolicyRules, Policy
 from enarx.evidence.snp.report import Report, parse
 from enarx.evidence.snp.trust import AMD, Collateral
+from enarx.tenant.steward.csr import parse_request, verify_request
 
 DEBUG_POLICY = "-debug-policy"
 _NO_DEBUG = Policy(
@@ -48,7 +64,6 @@ class _Inputs:
     chain: list[bytes] = field(default_factory=list)
     bare: list[bytes] = field(default_factory=list)
     crls: list[bytes] = field(default_factory=list)
-    keys: list[bytes] = field(default_factory=list)
     documents: list[bytes] = field(default_factory=list)
 
 
@@ -56,30 +71,32 @@ def run(case: Case, load: Load, index: Index) -> CaseResult:
     """Judge one case of technology ``snp``; see ``enarx.cli.cases``."""
     del index
     sorted_inputs = _Inputs()
-    for path in inputs(case):
-        _sort(load(path), sorted_inputs)
+    given = [load(path) for path in inputs(case)]
+    keys = [data for data in given if b"-----BEGIN PUBLIC KEY-----" in data]
+    if keys:
+        return idblock.judge(case, keys, [data for data in given if data not in keys])
+    for data in given:
+        _sort(data, sorted_inputs)
     now = verify_time(case, datetime.now(UTC))
     if sorted_inputs.documents:
         return _document(sorted_inputs)
     if sorted_inputs.reports:
         return _report(str(case.get("name", "")), sorted_inputs, now)
-    if sorted_inputs.keys:
-        return _keys(case, sorted_inputs)
     return _certificates(sorted_inputs, now)
 
 
 def _sort(data: bytes, into: _Inputs) -> None:
     if data.lstrip()[:1] in (b"{", b"["):
         into.documents.append(data)
-    elif b"-----BEGIN PUBLIC KEY-----" in data:
-        into.keys.append(data)
     elif b"-----BEGIN X509 CRL-----" in data:
         into.crls.append(unwrap_pem(data, "X509 CRL"))
+    elif b"-----BEGIN CERTIFICATE REQUEST-----" in data or is_request(data):
+        _sort_request(unwrap_pem(data, "CERTIFICATE REQUEST"), into)
     elif b"-----BEGIN CERTIFICATE-----" in data or data[:1] == b"\x30":
         _sort_der(data, into)
-    elif any(data.startswith(guid.bytes) for guid in (certtable.VCEK_GUID, certtable.VLEK_GUID, certtable.ARK_GUID)):
+    elif looks_like_table(data):
         table = certtable.parse(data)
-        for blob in (table.endorsement, *table.chain):
+        for blob in (table.vcek, table.vlek, *table.chain):
             if blob is not None:
                 _sort_der(blob, into)
         into.crls.extend(table.crls)
@@ -87,8 +104,23 @@ def _sort(data: bytes, into: _Inputs) -> None:
         into.reports.append(data)
 
 
+def _sort_request(data: bytes, into: _Inputs) -> None:
+    """A Keep's certification request, signed by the key that its report is over, with what endorses the report."""
+    request = parse_request(data)
+    verify_request(request, PYCA)
+    extension = request.extensions.get(SNP_EVIDENCE_OID)
+    if extension is None:
+        raise MalformedError("a request without SNP evidence", code="malformed", hint="mend the index")
+    evidence = parse_evidence(extension.value)
+    if parse(evidence.report).report_data != report_data(request.spki):
+        raise AuthenticityError("the report is over another key", code="binding-mismatch", hint="mend the index")
+    into.reports.append(evidence.report)
+    _sort_der(evidence.vcek, into)
+    into.crls.extend(one.crl for one in evidence.crls)
+
+
 def _sort_der(data: bytes, into: _Inputs) -> None:
-    if data[:1] == b"\x30" and _is_crl(data):
+    if is_crl(data):
         into.crls.append(data)
         return
     found = split_certificates(data)
@@ -101,13 +133,6 @@ def _sort_der(data: bytes, into: _Inputs) -> None:
             into.bare.append(encoded)
         else:
             into.chain.append(encoded)
-
-
-def _is_crl(data: bytes) -> bool:
-    """A tbsCertList begins with its version number; a tbsCertificate with a context tag."""
-    outer = der.element(data, 0, len(data))
-    tbs = der.element(data, outer.start, outer.stop)
-    return tbs.tag == der.SEQUENCE and der.element(data, tbs.start, tbs.stop).tag == der.INTEGER
 
 
 def _report(name: str, given: _Inputs, now: datetime) -> CaseResult:
@@ -145,8 +170,7 @@ def _certificates(given: _Inputs, now: datetime) -> CaseResult:
     chain = (*given.bare, *given.chain) if given.endorsements else tuple(given.chain)
     try:
         if given.endorsements:
-            collateral = Collateral(subjects[0], chain, tuple(given.crls))
-            fields |= endorsement_fields(verify_chain(collateral, at, AMD).endorsement)
+            verify_chain(Collateral(subjects[0], chain, tuple(given.crls)), at, AMD)
         else:
             for encoded in subjects:
                 made, root = verify_intermediate(encoded, given.crls, at, AMD, chain=chain)
@@ -160,7 +184,12 @@ def _certificate_fields(encoded: bytes) -> dict[str, object]:
     """What any certificate says, under the index's names: it calls the two ends of validity by long and short ones."""
     certificate = parse_certificate(encoded)
     not_before, not_after = moment(certificate.not_before), moment(certificate.not_after)
+    try:
+        platform = endorsement_fields(read_endorsement(certificate))
+    except EnarxError:  # not a VCEK or VLEK, or one that is refused for what it lacks
+        platform = {}
     return {
+        **platform,
         "not_before": not_before,
         "not_after": not_after,
         "nb": not_before,
@@ -174,47 +203,6 @@ def _certificate_fields(encoded: bytes) -> dict[str, object]:
 def _self_issued(encoded: bytes) -> bool:
     certificate = parse_certificate(encoded)
     return certificate.issuer == certificate.subject
-
-
-def _keys(case: Case, given: _Inputs) -> CaseResult:
-    """Public keys: the digests that firmware reports for them; the ID key comes first, then the author key."""
-    from base64 import b64encode
-
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    from enarx.evidence.snp import idblock
-
-    fields: dict[str, object] = {}
-    for name, pem in zip(("id_key_digest", "author_key_digest"), given.keys, strict=False):
-        try:
-            key = load_pem_public_key(pem)
-        except ValueError as error:
-            raise MalformedError("not a public key", code="malformed", hint="expected PEM") from error
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise MalformedError("not an EC key", code="unsupported-algorithm", hint="expected P-384")
-        digest = idblock.key_digest(key)
-        fields[name] = digest.hex()
-        fields[f"{name}_b64"] = b64encode(digest).decode()
-    fields |= _id_block(case)
-    return CaseResult(OK, fields=fields)
-
-
-def _id_block(case: Case) -> dict[str, object]:
-    """An ID block that the case keeps is read and written again; its launch digest is one of the fields."""
-    from base64 import b64decode, b64encode
-    from binascii import Error as Base64Error
-
-    from enarx.evidence.snp import idblock
-
-    stated = case.get("fields", {}).get("id_block_b64")
-    if stated is None:
-        return {}
-    try:
-        block = idblock.IdBlock.from_bytes(b64decode(str(stated), validate=True))
-    except Base64Error as error:
-        raise MalformedError("the ID block is not base64", code="malformed", hint="mend the index") from error
-    return {"launch_digest": block.launch_digest.hex(), "id_block_b64": b64encode(block.to_bytes()).decode()}
 
 
 def _document(given: _Inputs) -> CaseResult:

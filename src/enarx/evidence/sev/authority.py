@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from enarx.errors import MalformedError
 from enarx.evidence.appraisal import Rule
 from enarx.evidence.sev import signing
 from enarx.evidence.sev.certs import CaCertificate, SevCertificate
@@ -36,7 +37,7 @@ def authority(
         candidates = [_root_of(ark, roots)]
         rules += [passed("ark-signature", "ARK, itself"), passed("ark-pinned", f"root of {candidates[0].product}")]
     if ask is not None:
-        root = _issued_by(ask, candidates, verifier)
+        root = _issued_by(ask, candidates, verifier, given=ark is not None)
         return root, CaKey.of(ask), [*rules, passed("ask-signature", f"ARK of {root.product}")]
     if cek is not None:
         for candidate in candidates:
@@ -54,8 +55,11 @@ def _self_signed(ark: CaCertificate, verifier: Verifier) -> None:
         raise untrusted("the ARK names another key as its issuer", "an ARK certifies itself")
     if not ark.signature:
         return  # The form without signature: the pinned key is all there is to hold it to, and it is held to it.
-    key = CaKey.of(ark)
-    if not signing.ca_verifying_key(key, verifier)(ark.signature[::-1], ark.body):
+    try:
+        verify = signing.ca_verifying_key(CaKey.of(ark), verifier)
+    except MalformedError as error:  # an altered key is often not even usable: then it did not sign itself
+        raise forged(f"the ARK is not signed by itself: {error.message}") from error
+    if not verify(ark.signature[::-1], ark.body):
         raise forged("the ARK's self-signature does not verify")
 
 
@@ -69,7 +73,7 @@ def _root_of(ark: CaCertificate, roots: Sequence[Root]) -> Root:
     )
 
 
-def _issued_by(ask: CaCertificate, roots: Sequence[Root], verifier: Verifier) -> Root:
+def _issued_by(ask: CaCertificate, roots: Sequence[Root], verifier: Verifier, *, given: bool) -> Root:
     _require_ca_reserved(ask)
     named = [root for root in roots if root.ark.key_id in (None, ask.certifying_id)]
     for root in named:
@@ -77,10 +81,10 @@ def _issued_by(ask: CaCertificate, roots: Sequence[Root], verifier: Verifier) ->
             return root
     if named:
         raise forged("the ASK is not signed by the ARK that it names")
-    raise untrusted(
-        f"the ASK names {ask.certifying_id.hex()} as its issuer, which is not the key of the ARK",
-        "give ASK and ARK of the same product",
-    )
+    issuer = f"the ASK names {ask.certifying_id.hex()} as its issuer, which is not the key of "
+    if given:
+        raise forged(f"{issuer}the ARK that came with it")
+    raise untrusted(f"{issuer}an accepted root", "give ASK and ARK of the platform's own product")
 
 
 def _ask_fits(ask: CaKey, cek: SevCertificate, verifier: Verifier) -> bool:

@@ -36,7 +36,7 @@ def _signer(report: Report, proof: Proof, policy: Policy, rules: list[Rule]) -> 
         policy.simulated or not proof.simulated,
         "any accepted root" if policy.simulated else "a silicon vendor's root",
         f"{proof.root} (SIMULATED)" if proof.simulated else proof.root,
-        source=f"{where} simulated",
+        source=policy.origin("simulated"),
         hint="this evidence comes from a simulator and proves nothing about hardware; run on hardware, or state "
         "simulated = true in a policy for tests",
         code="simulated-root",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from enarx.errors import AuthenticityError, CollateralError
+from enarx.errors import AuthenticityError, EvidenceError
 from enarx.evidence import der
 from enarx.evidence.appraisal import Rule
 from enarx.evidence.authentic import Authentic, Proof, vouch
@@ -63,7 +63,7 @@ def authenticate(
         _check_chip(report, endorsement, checks)
         checks.append(passed.chip_id)
         _check_contents(report, checks)
-    except (AuthenticityError, CollateralError) as error:
+    except EvidenceError as error:
         if not checks or checks[-1].passed:
             checks.append(Rule(error.code, False, "genuine", error.message, "authentication", error.hint))
         raise

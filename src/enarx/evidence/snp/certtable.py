@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from enarx.errors import MalformedError
+from enarx.evidence.snp.abi import SIGNED_BY_VLEK
 
 TABLE_MAX_BYTES = 64 * 1024
 """Largest table that is read (bytes). Linux guests set aside 16 KiB."""
@@ -39,11 +40,21 @@ class CertTable:
 
     @property
     def endorsement(self) -> bytes | None:
-        """The VCEK or VLEK certificate; None when the table has neither, MalformedError when it has both."""
-        vcek, vlek = self.entries.get(VCEK_GUID), self.entries.get(VLEK_GUID)
-        if vcek is not None and vlek is not None:
+        """The VCEK or VLEK certificate; None when the table has neither, MalformedError when it has both.
+
+        ``endorsement_for`` chooses where the report is at hand.
+        """
+        if self.vcek is not None and self.vlek is not None:
             raise _bad("both a VCEK and a VLEK")
-        return vcek if vcek is not None else vlek
+        return self.vcek if self.vcek is not None else self.vlek
+
+    def endorsement_for(self, signing_key: int) -> bytes | None:
+        """The certificate of the key that a report says it was signed with (``Report.signing_key``).
+
+        A host may have both. The other one, where it is the only one, comes in its place and is refused by its content.
+        """
+        first, second = (self.vlek, self.vcek) if signing_key == SIGNED_BY_VLEK else (self.vcek, self.vlek)
+        return first if first is not None else second
 
     @property
     def vcek(self) -> bytes | None:

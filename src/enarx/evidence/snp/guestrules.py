@@ -149,7 +149,7 @@ def judge_data(report: Report, policy: Policy, rules: list[Rule]) -> None:
         report.vmpl in policy.vmpl,
         " or ".join(map(str, policy.vmpl)) or "none",
         str(report.vmpl),
-        source=f"{where} vmpl",
+        source=policy.origin("vmpl"),
         hint="the report was asked for from another privilege level, as under an SVSM; state vmpl if that is meant",
     )
 
@@ -167,7 +167,7 @@ def judge_guest_policy(report: Report, policy: Policy, rules: list[Rule]) -> Non
             allowed or not seen,
             "allowed or not" if allowed else "not allowed",
             "allowed" if seen else "not allowed",
-            source=f"{where}.{name}",
+            source=policy.origin(f"guest_policy.{name}"),
             hint=hint,
             code=code,
         )

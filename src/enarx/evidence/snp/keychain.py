@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from enarx.errors import AuthenticityError, CollateralError
 from enarx.evidence.appraisal import Rule
@@ -21,6 +22,7 @@ from enarx.evidence.chain import (
     Authority,
     authority,
     check_crl,
+    check_crl_current,
     check_extensions,
     check_issued,
     check_validity,
@@ -35,6 +37,8 @@ from enarx.evidence.snp.trust import Collateral, PassedChecks, Trust, VerifiedCh
 
 CHAIN_MAX_CERTIFICATES = 16
 """Certificates that a caller may give along with the endorsement (count)."""
+AUTHORITIES_READ = 32
+"""Parsed certificates of chains that are kept (count)."""
 CRLS_MAX = 8
 """Revocation lists that a caller may give (count)."""
 
@@ -78,7 +82,7 @@ def verify_intermediate(
     if given and all(other is not root for _, other in given):
         raise _untrusted(f"{made.name} was issued by {root.ark.name}, and the chain that was given is of another root")
     _check_times((root.ark, made), at)
-    lists = _applicable(crls, (root.ark, made), at, trust.verifier)
+    lists = _applicable(crls, (root.ark, made), trust.verifier)
     _check_revocation(made, None, root, lists, at)
     return made, root
 
@@ -113,7 +117,7 @@ def _verify(collateral: Collateral, at: int, trust: Trust, require_crl: bool, tr
     check_validity(name, certificate.not_before, certificate.not_after, at)
     endorsement = read_endorsement(certificate)
     _check_role(endorsement, issuer, root)
-    used = _applicable(collateral.crls, (root.ark, issuer), at, trust.verifier)
+    used = _applicable(collateral.crls, (root.ark, issuer), trust.verifier)
     _check_revocation(issuer, certificate, root, used, at)
     covered = any(crl.issuer == root.ark.subject for crl in used)
     if require_crl and not covered:
@@ -190,7 +194,7 @@ def _prove(chain: Iterable[bytes], trust: Trust) -> list[tuple[Authority, Root]]
     for encoded in chain:
         known = _known(hashlib.sha256(encoded).digest(), trust)
         if known is None:
-            strangers.append(parse_certificate(encoded))
+            strangers.append(_read_authority(encoded))
         else:
             proved.append(known)
     # Roots first: of a chain that somebody made up, the root is what to complain about.
@@ -202,6 +206,17 @@ def _prove(chain: Iterable[bytes], trust: Trust) -> list[tuple[Authority, Root]]
         else:
             proved.append((_intermediate(certificate, root, trust), root))
     return proved
+
+
+# The chips of a product share their chain, so its certificates are read once. They are verified every time.
+@lru_cache(maxsize=AUTHORITIES_READ)
+def _read_authority(encoded: bytes) -> Certificate:
+    return parse_certificate(encoded)
+
+
+@lru_cache(maxsize=AUTHORITIES_READ)
+def _read_as_authority(encoded: bytes) -> Authority:
+    return authority(_read_authority(encoded), CHAIN_SCHEME)
 
 
 def _known(fingerprint: bytes, trust: Trust) -> tuple[Authority, Root] | None:
@@ -228,7 +243,7 @@ def _check_given_root(certificate: Certificate, root: Root, trust: Trust) -> Non
 
 
 def _intermediate(certificate: Certificate, root: Root, trust: Trust) -> Authority:
-    made = authority(certificate, CHAIN_SCHEME)
+    made = _read_as_authority(certificate.encoded)
     check_issued(certificate, made.name, root.ark, trust.verifier, below=1)
     return made
 
@@ -250,16 +265,14 @@ def _check_role(endorsement: Endorsement, issuer: Authority, root: Root) -> None
         )
 
 
-def _applicable(
-    crls: Iterable[bytes], signers: tuple[Authority, ...], at: int, verifier: Verifier
-) -> list[RevocationList]:
-    """Of the given lists those that the chain's authorities issued, verified and current; others are passed over."""
+def _applicable(crls: Iterable[bytes], signers: tuple[Authority, ...], verifier: Verifier) -> list[RevocationList]:
+    """Of the given lists those that the chain's authorities issued, verified; others are passed over."""
     used: list[RevocationList] = []
     for encoded in crls:
         crl = parse_crl(encoded)
         for signer in signers:
             if crl.issuer == signer.subject:
-                check_crl(crl, signer, at, verifier)
+                check_crl(crl, signer, verifier)
                 used.append(crl)
                 break
     return used
@@ -268,20 +281,24 @@ def _applicable(
 def _check_revocation(
     issuer: Authority, leaf: Certificate | None, root: Root, used: list[RevocationList], at: int
 ) -> None:
-    """Refuse what is known to be revoked, and what a list of one of the chain's authorities names.
+    """Refuse what is known to be revoked, and what a list of one of the chain's authorities names; then stale lists.
 
-    An ARK's list is also searched for the endorsement's serial number, which the ARK did not issue: AMD publishes one
-    list for a product, and a serial number that is on it is better refused than explained away.
+    A revocation is for good: that a list is stale does not take back what it names. An ARK's list is also searched for
+    the endorsement's serial number, which the ARK did not issue: AMD publishes one list for a product, and a serial
+    number that is on it is better refused than explained away.
     """
     since = root.revoked.get(issuer.serial)
     if since is not None and since <= at:
         raise revoked_error(issuer.name, issuer.serial, since, f"{root.ark.name} (built-in)")
     for crl in used:
-        source = f"the list of {common_name(crl.issuer)}"
-        if crl.issuer == root.ark.subject and issuer.serial in crl.revoked:
-            raise revoked_error(issuer.name, issuer.serial, crl.revoked[issuer.serial], source)
-        if leaf is not None and leaf.serial in crl.revoked:
-            raise revoked_error(common_name(leaf.subject), leaf.serial, crl.revoked[leaf.serial], source)
+        named = [(issuer.name, issuer.serial)] if crl.issuer == root.ark.subject else []
+        if leaf is not None:
+            named.append((common_name(leaf.subject), leaf.serial))
+        for name, serial in named:
+            since = crl.revoked.get(serial)
+            if since is not None and (since <= at or crl.this_update <= at):
+                raise revoked_error(name, serial, since, f"the list of {common_name(crl.issuer)}")
+        check_crl_current(crl, at)
 
 
 def _untrusted(what: str) -> AuthenticityError:

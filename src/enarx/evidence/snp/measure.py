@@ -79,7 +79,7 @@ def launch_digest(firmware: bytes | MeasuredFirmware, vcpus: Vcpus, kernel: Kern
     sections = _sections(layout)
     reset_eip = _reset_eip(layout)
     if kernel is not None:
-        _check_takes_kernel(layout, sections)
+        check_takes_kernel(measured)
     context = LaunchContext(measured.digest)
     _add_sections(context, layout, sections, vcpus.vmm, kernel)
     context.add_vmsa(build_vmsa(RESET_VECTOR, vcpus, vcpus.features))
@@ -179,8 +179,10 @@ def _reset_eip(layout: Layout) -> int:
     return layout.reset_eip
 
 
-def _check_takes_kernel(layout: Layout, sections: tuple[Section, ...]) -> None:
-    tables = [section for section in sections if section.kind == SectionType.KERNEL_HASHES]
+def check_takes_kernel(firmware: MeasuredFirmware) -> None:
+    """Whether a kernel can be measured with this image; raises what ``launch_digest`` raises when it cannot."""
+    layout = firmware.layout
+    tables = [section for section in _sections(layout) if section.kind == SectionType.KERNEL_HASHES]
     if not tables or layout.hash_table is None:
         raise UsageError(
             "a kernel is given, but the firmware has no place for kernel hashes and would not check it",

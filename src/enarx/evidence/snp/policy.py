@@ -61,6 +61,8 @@ class Policy:
     ``author_key_digest`` or ``id_key_digest`` names who signed the launch; ``any_measurement`` waives it in so many
     words. ``minimum_tcb`` maps (product or None, field of ``TCB_FIELDS``) to minimum security versions by component; a
     product's own entry replaces the general one. ``platform`` maps PLATFORM_INFO bits to the value they must have.
+    ``source`` says where the policy is from, ``defaults`` which of its keys nobody stated: an expectation of theirs is
+    built in.
     """
 
     measurement: tuple[bytes, ...] = ()
@@ -88,7 +90,12 @@ class Policy:
     require_crl: bool = False
     simulated: bool = False
     source: str = "policy"
+    defaults: frozenset[str] = field(default=frozenset(), compare=False)
     _floors: dict[Product, tuple[Floor, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def origin(self, key: str) -> str:
+        """Where the expectation under a key that every policy has comes from: this policy, or the built-in default."""
+        return f"built-in ({self.source} may state {key})" if key in self.defaults else f"{self.source} {key}"
 
     def floors(self, product: Product) -> tuple[Floor, ...]:
         """The minimum security versions that apply to a product, in the order in which they are judged."""

@@ -44,6 +44,10 @@ _DIGEST_LISTS = {
     "image_id": (16,),
     "chip_id": (64, 8),
 }
+ALWAYS_JUDGED = frozenset(
+    ("simulated", "vmpl", *(f"guest_policy.{name}" for name in ("debug", "migration", "smt", "cxl")))
+)
+"""Keys that have a default which is judged when nobody states another value."""
 _ZERO_IS_A_VALUE = ("host_data", "family_id", "image_id")
 _NUMBERS = ("minimum_guest_svn", "minimum_report_version")
 _SWITCHES = ("provisional_firmware", "reserved", "require_crl", "simulated")
@@ -91,6 +95,7 @@ def policy_from_table(table: Mapping[str, Any], source: str = "snp") -> Policy:
     for key, value in renamed.items():
         _read_key(key, value, stated)
     rules = stated.pop("_rules", {})
+    stated["defaults"] = ALWAYS_JUDGED - {*renamed, *(f"guest_policy.{name}" for name in rules)}
     if rules:
         stated["guest_policy"] = GuestPolicyRules(**rules)
     policy = Policy(**stated)

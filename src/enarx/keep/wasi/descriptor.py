@@ -167,10 +167,14 @@ class Null(Descriptor):
 
 
 class DescriptorTable:
-    """Descriptors by number, at most ``limit`` of them. Going past the limit raises LimitError."""
+    """Descriptors by number, at most ``limit`` of them. Going past the limit raises LimitError.
+
+    ``generation`` changes whenever a number may have come to mean something else, or to permit less.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self.generation = 0
         self._open: dict[int, Descriptor] = {}
         self._free: list[int] = []  # a heap of the numbers below len(_open) + len(_free) that are not open
 
@@ -194,6 +198,7 @@ class DescriptorTable:
             )
         fd = heapq.heappop(self._free) if self._free else len(self._open)
         self._open[fd] = descriptor
+        self.generation += 1
         return fd
 
     def close(self, fd: int) -> None:
@@ -203,6 +208,7 @@ class DescriptorTable:
         descriptor.close()
 
     def _forget(self, fd: int) -> None:
+        self.generation += 1
         del self._open[fd]
         heapq.heappush(self._free, fd)
 

@@ -138,6 +138,7 @@ class FdCalls:
         if base & ~descriptor.rights or inheriting & ~descriptor.inheriting:
             raise WasiError(Errno.NOTCAPABLE)
         descriptor.rights, descriptor.inheriting = base, inheriting
+        self._table.generation += 1
         return 0
 
     def fd_filestat_get(self, fd: int, out: int) -> int:

@@ -78,9 +78,7 @@ class PathCalls:
             raise WasiError(Errno.INVAL)
         node = self._place(source, old, old_length).existing()
         place = self._entry(target, new, new_length)
-        place.free()
-        if place.slash:
-            raise WasiError(Errno.NOENT)
+        place.free_for_link()
         target.fs.link(place.parent, place.name, node)
         return 0
 
@@ -128,6 +126,9 @@ class PathCalls:
         if isinstance(node, Directory):
             if rights & Rights.FD_WRITE or oflags & (Oflags.CREAT | Oflags.TRUNC):
                 raise WasiError(Errno.ISDIR)
+            if rights & Rights.PATH_OPEN and not inheriting & (Rights.FD_READ | Rights.FD_WRITE):
+                # To open files, and neither read nor write them: so ask programs that know no rights (Zig's library).
+                inheriting = base.inheriting
             return OpenDirectory(base.fs, node, rights & Rights.DIRECTORY, inheriting, fdflags)
         if oflags & Oflags.DIRECTORY or place.slash:
             raise WasiError(Errno.NOTDIR)
@@ -177,9 +178,7 @@ class PathCalls:
         if target.startswith("/"):  # it could never be followed
             raise WasiError(Errno.PERM)
         place = self._entry(base, new, new_length)
-        place.free()
-        if place.slash:
-            raise WasiError(Errno.NOENT)
+        place.free_for_link()
         base.fs.create_symlink(place.parent, place.name, target)
         return 0
 

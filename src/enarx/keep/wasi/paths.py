@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from enarx.keep.wasi.abi import MAX_NAME, MAX_PATH, Errno, WasiError
-from enarx.keep.wasi.tree import Directory, Node, Symlink
+from enarx.keep.wasi.tree import Directory, File, Node, Symlink
 
 MAX_SYMLINKS: Final = 40
 """Symbolic links followed in one resolution, as MAXSYMLINKS of Linux."""
@@ -37,6 +37,17 @@ class Place:
         """Raise WasiError(EXIST) unless the name is free."""
         if self.node is not None or not self.name:
             raise WasiError(Errno.EXIST)
+
+    def free_for_link(self) -> None:
+        """As `free`, for what is no directory: a slash is NOTDIR behind a file, and NOENT behind a free name.
+
+        POSIX leaves open which of NOTDIR and EXIST it is behind a file; other engines say NOTDIR.
+        """
+        if self.slash and isinstance(self.node, File):
+            raise WasiError(Errno.NOTDIR)
+        self.free()
+        if self.slash:
+            raise WasiError(Errno.NOENT)
 
 
 def decode_path(raw: bytes) -> str:

@@ -50,6 +50,38 @@ _Interest = tuple[int, int, Descriptor]
 """Userdata, kind of event, and the descriptor that it is about."""
 
 
+@dataclass(slots=True)
+class _Plan:
+    """What subscriptions came to. A server polls with the same ones again and again: they are read once.
+
+    It holds as long as the table has this ``generation``; one with clocks or with errors is not kept.
+    """
+
+    raw: bytes
+    generation: int
+    interests: list[_Interest]
+
+
+class _Poller:
+    """The kernel's poll. What it was last asked about stays registered, for the next question is often the same."""
+
+    def __init__(self) -> None:
+        self._asked: list[tuple[int, int]] | None = None
+        self._poll = select.poll()
+
+    def wait(self, asked: list[tuple[int, int]], interrupt: int, timeout: int) -> list[tuple[int, int]]:
+        """What is so within ``timeout`` ns, of the (descriptor, events) that are ``asked`` about."""
+        if asked != self._asked:
+            self._poll, merged = select.poll(), dict[int, int]()
+            for fileno, events in asked:
+                merged[fileno] = merged.get(fileno, 0) | events
+            for fileno, events in merged.items():
+                self._poll.register(fileno, events)
+            self._poll.register(interrupt, select.POLLIN)
+            self._asked = asked
+        return self._poll.poll(timeout / 1e6)
+
+
 class PollCalls:
     """See the module."""
 
@@ -57,6 +89,8 @@ class PollCalls:
         self._context = context
         self._memory = context.memory
         self._table = context.table
+        self._plan = _Plan(b"", -1, [])
+        self._poller = _Poller()
 
     def poll_oneoff(self, subscriptions: int, events: int, count: int, out: int) -> int:
         if not 0 < count <= MAX_SUBSCRIPTIONS:
@@ -66,6 +100,18 @@ class PollCalls:
         result = self._memory.slice(out, 4)
         done: list[bytes] = []
         timers: list[_Timer] = []
+        if raw == self._plan.raw and self._table.generation == self._plan.generation:
+            interests = self._plan.interests
+        else:
+            interests = self._read(raw, done, timers)
+        done += self._ready(interests, timers, immediately=bool(done))
+        packed = b"".join(done)
+        room[: len(packed)] = packed
+        result[:] = len(done).to_bytes(4, "little")
+        return 0
+
+    def _read(self, raw: bytes, done: list[bytes], timers: list[_Timer]) -> list[_Interest]:
+        """Read subscriptions: the interests; clocks go into ``timers``, and events of errors into ``done``."""
         interests: list[_Interest] = []
         for userdata, tag, number, timeout, flags in SUBSCRIPTION.iter_unpack(raw):
             if tag not in (_READ, _WRITE, _CLOCK):
@@ -77,11 +123,9 @@ class PollCalls:
                     interests.append((userdata, tag, self._descriptor(number)))
             except WasiError as error:
                 done.append(EVENT.pack(userdata, error.errno, tag, 0, 0))
-        done += self._ready(interests, timers, immediately=bool(done))
-        packed = b"".join(done)
-        room[: len(packed)] = packed
-        result[:] = len(done).to_bytes(4, "little")
-        return 0
+        if not done and not timers:
+            self._plan = _Plan(raw, self._table.generation, interests)
+        return interests
 
     def _descriptor(self, fd: int) -> Descriptor:
         descriptor = self._table.get(fd)
@@ -90,20 +134,25 @@ class PollCalls:
         return descriptor
 
     def _ready(self, interests: list[_Interest], timers: list[_Timer], *, immediately: bool) -> list[bytes]:
-        """Events of everything that is ready, after waiting for the first unless ``immediately``."""
+        """Events of everything that is ready, after waiting for the first unless ``immediately``.
+
+        A clock is reported with what is ready if it was due before that was looked at, and else when nothing was.
+        """
         interrupt = self._context.interrupt
         while True:
             interrupt.check()
+            remaining = [timer.remaining() for timer in timers]
             standing = [
                 descriptor.poll_read() if kind == _READ else descriptor.poll_write()
                 for _, kind, descriptor in interests
             ]
-            timeout = min((timer.remaining() for timer in timers), default=_SLICE_NS)
+            timeout = min(remaining, default=_SLICE_NS)
             if immediately or any(readiness.ready for readiness in standing):
                 timeout = 0
-            seen = _wait(standing, interrupt.fileno(), max(0, min(timeout, _SLICE_NS)))
+            asked = [(readiness.fileno, readiness.events) for readiness in standing if not readiness.ready]
+            seen = dict(self._poller.wait(asked, interrupt.fileno(), max(0, min(timeout, _SLICE_NS))))
             interrupt.check()
-            events = [EVENT.pack(timer.userdata, 0, _CLOCK, 0, 0) for timer in timers if timer.remaining() <= 0]
+            events = []
             for (userdata, kind, descriptor), readiness in zip(interests, standing, strict=True):
                 if readiness.ready:
                     flags = EVENT_HANGUP if readiness.hangup else 0
@@ -111,22 +160,15 @@ class PollCalls:
                 elif happened := seen.get(readiness.fileno, 0) & _WANTED[kind]:
                     count, flags = _arrived(descriptor, readiness, happened)
                     events.append(EVENT.pack(userdata, 0, kind, count, flags))
+            if not events:  # else a time that passed while this thread was not scheduled is not what ended the wait
+                remaining = [timer.remaining() for timer in timers]
+            events += [_rung(timer) for timer, left in zip(timers, remaining, strict=True) if left <= 0]
             if events or immediately:
                 return events
 
 
-def _wait(standing: list[Readiness], interrupt: int, timeout: int) -> dict[int, int]:
-    """What the kernel has to say, within ``timeout`` ns, about the descriptors that have to ask it."""
-    waits: dict[int, int] = {}
-    for readiness in standing:
-        if not readiness.ready:
-            fileno = readiness.fileno
-            waits[fileno] = waits.get(fileno, 0) | readiness.events
-    poller = select.poll()
-    for fileno, wanted in waits.items():
-        poller.register(fileno, wanted)
-    poller.register(interrupt, select.POLLIN)
-    return dict(poller.poll(timeout / 1e6))
+def _rung(timer: _Timer) -> bytes:
+    return EVENT.pack(timer.userdata, 0, _CLOCK, 0, 0)
 
 
 def _arrived(descriptor: Descriptor, readiness: Readiness, happened: int) -> tuple[int, int]:

@@ -55,6 +55,8 @@ class Stdio(Descriptor):
         return self._transfer(os.readv, select.POLLIN, views)
 
     def write(self, views: list[memoryview]) -> int:
+        if self.flags & Fdflags.NONBLOCK and self.filetype != Filetype.REGULAR_FILE:
+            views = _first(views, select.PIPE_BUF)  # more would block, as the host's descriptor does
         return self._transfer(os.writev, select.POLLOUT, views)
 
     def set_flags(self, flags: int) -> None:
@@ -73,3 +75,14 @@ class Stdio(Descriptor):
 
     def close(self) -> None:
         os.close(self._fileno)
+
+
+def _first(views: list[memoryview], count: int) -> list[memoryview]:
+    """The first ``count`` bytes of the buffers."""
+    taken = []
+    for view in views:
+        if count <= 0:
+            break
+        taken.append(view[:count])
+        count -= len(view)
+    return taken

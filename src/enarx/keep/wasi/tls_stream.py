@@ -61,6 +61,24 @@ class TlsStream(Stream):
         return True
 
     def write(self, views: list[memoryview]) -> int:
+        clear = not (self._unsent or self._alert or self._write_ended or self._write_error is not None)
+        if clear and len(views) == 1 and len(views[0]) <= RECORD:
+            try:
+                return self._tls.write(views[0])  # what a small answer takes: one record, nothing to send before it
+            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                self._unsent = bytes(views[0])
+                return len(views[0])
+            except OSError as error:
+                raise self._failed(error) from None
+        return self._write_all(views)
+
+    def _failed(self, error: OSError) -> WasiError:
+        """Part of a record may be out, and OpenSSL could write nothing after it: what went wrong is told ever after."""
+        failure = _from_tls(error, ended=Errno.PIPE)
+        self._write_error = failure.errno
+        return failure
+
+    def _write_all(self, views: list[memoryview]) -> int:
         if self._write_ended or self._write_error is not None:
             raise WasiError(self._write_error or Errno.PIPE)
         written = 0
@@ -75,9 +93,8 @@ class TlsStream(Stream):
                     except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
                         self._unsent = bytes(chunk)
                         return written + len(chunk)
-        except OSError as error:  # part of a record may be out: OpenSSL could write nothing after it
-            failure = _from_tls(error, ended=Errno.PIPE)
-            self._write_error = failure.errno
+        except OSError as error:
+            failure = self._failed(error)
             if not written:
                 raise failure from None
         return written
@@ -92,14 +109,16 @@ class TlsStream(Stream):
             self._flushed()
         if peek:
             return self._peek(views)
-        total = count = 0
+        total = count = sure = 0
         for view in views:
-            filled = 0
-            while filled < len(view):
-                if total and not wait_all and not self._another_record(count):
-                    return total
+            filled, size = 0, len(view)
+            while filled < size:
+                if total and not wait_all:
+                    sure = sure - 1 if sure > 1 else self._sure_reads(count)
+                    if not sure:
+                        return total
                 try:
-                    count = self._read(view[filled:])
+                    count = self._read(view[filled:] if filled else view)
                 except WasiError:
                     if not total:
                         raise
@@ -110,11 +129,11 @@ class TlsStream(Stream):
                     return total
         return total
 
-    def _another_record(self, previous: int) -> bool:
-        """Whether a read behind one of ``previous`` bytes cannot block: large messages come in full records."""
+    def _sure_reads(self, previous: int) -> int:
+        """How many reads behind one of ``previous`` bytes cannot block: large messages come in full records."""
         if self._peeked or self._tls.pending():
-            return True
-        return previous == RECORD and self.waiting() >= CIPHERTEXT
+            return 1
+        return self.waiting() // CIPHERTEXT if previous == RECORD else 0
 
     def _peek(self, views: list[memoryview]) -> int:
         if views and not self._peeked:
@@ -169,6 +188,9 @@ class TlsStream(Stream):
             socket.socket.shutdown(self._tls, socket.SHUT_RD)
 
     def poll_read(self) -> Readiness:
+        if not (self._peeked or self._unsent or self._write_ended or self._read_ended or self._read_error is not None):
+            pending = self._tls.pending()  # what is left to look at on nearly every call
+            return Readiness(True, pending) if pending else self._unread
         waiting = len(self._peeked) + (0 if self._read_ended else self._tls.pending())
         if waiting or self._read_ended or self._read_error is not None:
             return Readiness(True, waiting, hangup=not waiting)

@@ -20,6 +20,11 @@ MAX_LINKS: Final = 65_000
 """Most hard links to one file."""
 
 
+def entry_cost(name: str, size: int) -> int:
+    """What a file of ``size`` bytes, or an empty directory, counts against the limit ``filesystem``, in bytes."""
+    return NODE_COST + len(name.encode()) + size
+
+
 class Node:
     """A file, directory or symbolic link."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from enarx.errors import EnarxError, MalformedError
 from enarx.evidence import der
 from enarx.evidence.snp.keychain import CHAIN_MAX_CERTIFICATES, CRLS_MAX
+from enarx.tenant.signature.signers import OBJECT_MAX_BYTES, OBJECTS_MAX
 from enarx.tenant.steward.csr import split_bundle
 from enarx.tenant.steward.decision import Decision, Request
 from enarx.tenant.steward.seal import SealedSecret
@@ -20,9 +21,9 @@ BUNDLE: Final = "application/vnd.steward.pkcs10-bundle.v1"
 OCTETS: Final = "application/octet-stream"
 PROBLEM: Final = "application/problem+json"
 BODY_MAX_BYTES: Final = 4 * 1024 * 1024
-"""Largest body of a request (bytes): a manifest of 1 MiB, twice, in base64, and room for its collateral."""
+"""Largest body of a request (bytes): a manifest of 1 MiB, twice, in base64, and room for what comes with it."""
 
-_KEYS: Final = {"csr", "manifest", "endorsements"}
+_KEYS: Final = {"csr", "manifest", "endorsements", "signatures"}
 
 
 def read_attest(body: bytes) -> Request:
@@ -32,15 +33,19 @@ def read_attest(body: bytes) -> Request:
     except (ValueError, RecursionError) as error:
         raise _malformed("the body is not JSON") from error
     if not isinstance(value, dict) or not {"csr", "manifest"} <= value.keys() <= _KEYS:
-        raise _malformed("the body does not have the keys csr, manifest and endorsements")
+        raise _malformed("the body does not have the keys csr, manifest, endorsements and signatures")
     endorsements = value.get("endorsements", {})
     if not isinstance(endorsements, dict) or not endorsements.keys() <= {"chain", "crls"}:
         raise _malformed("endorsements does not have the keys chain and crls")
+    signatures = _listed(value.get("signatures", []), "signatures", OBJECTS_MAX)
+    if any(len(one) > OBJECT_MAX_BYTES for one in signatures):
+        raise _malformed(f"a signature has more than {OBJECT_MAX_BYTES} bytes")
     return Request(
         csr=_bytes(value["csr"], "csr"),
         manifest=_bytes(value["manifest"], "manifest"),
         chain=_listed(endorsements.get("chain", []), "chain", CHAIN_MAX_CERTIFICATES),
         crls=_listed(endorsements.get("crls", []), "crls", CRLS_MAX),
+        signatures=signatures,
     )
 
 
@@ -62,7 +67,10 @@ def compatible_answer(content_type: str, issuer: bytes, issued: Sequence[bytes])
 
 def attest_answer(chain: Sequence[bytes], ear: str, secrets: Sequence[SealedSecret]) -> bytes:
     """The body that answers ``POST /v1/attest``: chain leaf first, attestation result, sealed secrets."""
-    sealed = [{"name": one.name, "enc": _base64(one.enc), "ciphertext": _base64(one.ciphertext)} for one in secrets]
+    sealed = [
+        {"name": one.name, "kem": one.kem, "enc": _base64(one.enc), "ciphertext": _base64(one.ciphertext)}
+        for one in secrets
+    ]
     return _json({"chain": [_base64(one) for one in chain], "ear": ear, "secrets": sealed})
 
 

@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from enarx.errors import CollateralError, ConfigError, MalformedError
 from enarx.evidence import binding
+from enarx.tenant.keepchain import UNREADABLE
 from enarx.tenant.policy import CertificateRules
 from enarx.tenant.steward.decision import Grant
 
@@ -188,7 +189,7 @@ def load_authority(certificate_pem: bytes, key_pem: bytes) -> CertificateAuthori
     """The CA in two PEM files, as the published Steward has them (``--crt``, ``--key``); ConfigError."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise ConfigError("the CA's certificate cannot be read", code="ca-certificate", hint="give PEM") from error
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)

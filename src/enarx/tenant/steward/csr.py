@@ -87,6 +87,16 @@ def verify_request(request: CertificationRequest, verifier: Verifier) -> None:
         )
 
 
+def is_bundle(data: bytes) -> bool:
+    """Whether ``data`` begins as a bundle and not as one request, whose first part begins with its version."""
+    try:
+        whole = der.expect(data, 0, len(data), der.SEQUENCE)
+        first = der.expect(data, whole.start, whole.stop, der.SEQUENCE)
+        return der.element(data, first.start, first.stop).tag == der.SEQUENCE
+    except MalformedError:
+        return False
+
+
 def split_bundle(data: bytes) -> tuple[bytes, ...]:
     """The requests of a bundle, ``SEQUENCE OF CertificationRequest``; MalformedError otherwise."""
     whole = der.only(data, der.SEQUENCE, REQUEST_MAX_BYTES)

@@ -13,17 +13,20 @@ from datetime import datetime
 from typing import Any
 
 from enarx.errors import EvidenceError, MalformedError, PolicyError
-from enarx.evidence import snp
+from enarx.evidence import der, snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.authentic import Authentic
-from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, SGX_EVIDENCE_OID, SNP_EVIDENCE_OID, report_data
+from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, SGX_EVIDENCE_OID, SNP_EVIDENCE_OID
 from enarx.evidence.certificate import Extension
-from enarx.evidence.signature import PYCA, Curve, Verifier
+from enarx.evidence.signature import PYCA, Verifier
 from enarx.evidence.snp.enarx import SnpEvidence, parse_evidence, parse_manifest
 from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.manifest import Manifest
 from enarx.manifest import parse as read_manifest
+from enarx.sealing import SEALING_KEY_BYTES, SEALING_KEY_OID
+from enarx.tenant.judgement import appraise_guest, judge_key, judge_launch
 from enarx.tenant.policy import Policy
+from enarx.tenant.signature.signers import Presented
 from enarx.tenant.steward.csr import CertificationRequest, parse_request, verify_request
 from enarx.tenant.steward.decision import Decision, Grant, Request
 from enarx.tenant.workloads import Workload, judge_workload, written
@@ -104,11 +107,13 @@ class _Case:
             raise PolicyError(
                 "SGX evidence is not supported", code="technology-unsupported", hint="run the Keep on AMD SEV-SNP"
             )
+        sealing_key = _sealing_key(csr)
         self.stage = "evidence"
         evidence = parse_evidence(extension.value)
         authentic = self._authenticate(evidence)
-        self._appraise(authentic)
-        self._judge_binding(csr, authentic.value)
+        self.stage = "policy"
+        appraise_guest(authentic, self.judge.policy, self.rules)
+        judge_key(csr.spki, csr.key.curve, authentic.value, self.rules, whose="request")
         workload = self._judge_manifest(manifest, authentic.value)
         return Grant(
             spki=csr.spki,
@@ -121,6 +126,7 @@ class _Case:
                 for secret in self.judge.policy.secrets
                 if workload and workload.name in secret.workloads and (secret.simulated or not self.simulated)
             ),
+            sealing_key=sealing_key,
         )
 
     def _manifest(self, csr: CertificationRequest) -> Manifest | None:
@@ -175,45 +181,11 @@ class _Case:
         }
         return authentic
 
-    def _appraise(self, authentic: Authentic[snp.Report]) -> None:
-        self.stage = "policy"
-        name = "simulated" if self.simulated else "snp"
-        policy = self.judge.policy.simulated if self.simulated else self.judge.policy.snp
-        if policy is None:
-            raise PolicyError(
-                f"the policy has no [{name}] table, so none of its guests is accepted",
-                code="policy-no-table",
-                hint=f"add [{name}] with at least a measurement",
-            )
-        self.rules.extend(snp.appraise(authentic, policy).rules)
-
-    def _judge_binding(self, csr: CertificationRequest, report: snp.Report) -> None:
-        expected = report_data(csr.spki)
-        judge(
-            self.rules,
-            "key-binding",
-            csr.key.curve is Curve.P384 and report.report_data == expected,
-            expected.hex(),
-            report.report_data.hex(),
-            source="SHA-384 of the request's public key",
-            hint="the evidence was made for another key: it was replayed, or the request was altered",
-            code="binding-mismatch",
-        )
-
     def _judge_manifest(self, manifest: Manifest | None, report: snp.Report) -> Workload | None:
         if manifest is None:
             self._judge_bare(report)
             return None
-        judge(
-            self.rules,
-            "manifest-binding",
-            report.host_data == self.digest,
-            self.digest.hex(),
-            report.host_data.hex(),
-            source="SHA-256 of the manifest",
-            hint="the Keep was launched with another manifest: it was exchanged after the launch",
-            code="manifest-mismatch",
-        )
+        judge_launch(self.digest, report, self.rules, source="SHA-256 of the manifest")
         if self.judge.authority is not None:
             pinned = manifest.steward.ca if manifest.steward else "none"
             judge(
@@ -226,7 +198,11 @@ class _Case:
                 hint="the manifest names another Steward, or none; the Keep would refuse this one's certificate",
                 code="steward-mismatch",
             )
-        return judge_workload(manifest, self.judge.policy.workloads, self.rules)
+        presented = Presented(self.request.signatures, self.judge.policy.sigstore, self.judge.verifier)
+        found, signers = judge_workload(manifest, self.judge.policy.workloads, self.rules, presented)
+        if signers:
+            self.facts["signers"] = [one.id for one in signers]
+        return found
 
     def _judge_bare(self, report: snp.Report) -> None:
         """Guests without a manifest launch with nothing of the host's, as the published Steward demands."""
@@ -268,7 +244,7 @@ class _Case:
 def _evidence_extension(csr: CertificationRequest) -> tuple[str, Extension]:
     """The one evidence extension of a request; nothing may be critical, and nothing unknown be there."""
     for oid, extension in csr.extensions.items():
-        if oid not in _EVIDENCE and oid != MANIFEST_OID:
+        if oid not in _EVIDENCE and oid not in (MANIFEST_OID, SEALING_KEY_OID):
             raise MalformedError(
                 f"extension {oid} is not one that a Keep asks for", code="unsupported-extension", hint="leave it out"
             )
@@ -288,3 +264,14 @@ def _evidence_extension(csr: CertificationRequest) -> tuple[str, Extension]:
             hint="a Keep runs in one TEE",
         )
     return found[0], csr.extensions[found[0]]
+
+
+def _sealing_key(csr: CertificationRequest) -> bytes | None:
+    """The key beside the attested one that secrets are sealed to, which the attested one signed; its size is right."""
+    extension = csr.extensions.get(SEALING_KEY_OID)
+    if extension is None:
+        return None
+    found = der.only(extension.value, der.OCTET_STRING, SEALING_KEY_BYTES + 16)
+    if found.stop - found.start != SEALING_KEY_BYTES:
+        raise der.malformed(f"a sealing key of {found.stop - found.start} bytes, not {SEALING_KEY_BYTES}")
+    return extension.value[found.start : found.stop]

@@ -16,7 +16,8 @@ from enarx.tenant.policy import Secret
 class Request:
     """A request for a certificate. ``compatible`` marks one in the published Steward's form: a CSR and nothing else.
 
-    ``manifest``, ``chain`` and ``crls`` are what came beside the CSR (``/v1/attest``); all of it is hostile.
+    ``manifest``, ``chain``, ``crls`` and ``signatures`` (of the package, of any kind) are what came beside the CSR
+    (``/v1/attest``); all of it is hostile.
     """
 
     csr: bytes
@@ -24,6 +25,7 @@ class Request:
     chain: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
     compatible: bool = False
+    signatures: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Grant:
     """What an accepted request is given: a certificate over ``spki`` until ``not_after`` at most, and secrets.
 
     ``evidence`` is (OID, value) of the extension that the certificate repeats, ``workload`` the name in the policy and
-    ``manifest_digest`` that of the manifest (empty and None without one).
+    ``manifest_digest`` that of the manifest (empty and None without one). ``sealing_key`` is the ML-KEM-1024 key of the
+    request, if it has one, for the secrets.
     """
 
     spki: bytes
@@ -40,6 +43,7 @@ class Grant:
     workload: str
     not_after: datetime | None
     secrets: tuple[Secret, ...]
+    sealing_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

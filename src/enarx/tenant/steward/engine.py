@@ -26,7 +26,8 @@ from enarx.tenant.steward.log import decision_entry, policy_entry
 from enarx.tenant.steward.seal import SealedSecret, seal
 
 INLINE_MAX_BYTES: Final = 64 * 1024
-"""Requests up to this size (bytes) are judged in the event loop, which takes milliseconds; larger ones in a thread."""
+"""Requests up to this size (bytes) are judged in the event loop, which takes milliseconds; larger ones in a thread, and
+those with signatures, each of which takes milliseconds more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Engine:
     async def serve_all(self, requests: Sequence[Request], route: str) -> list[Outcome]:
         """Decide on a bundle, which fails as a whole: one refused outcome alone, else one for each request."""
         now, judge = self.clock(), self._judge
-        if sum(map(_size, requests)) <= INLINE_MAX_BYTES:
+        if sum(map(_size, requests)) <= INLINE_MAX_BYTES and not any(one.signatures for one in requests):
             made = self._decide_all(requests, judge, now)
         else:
             loop = asyncio.get_running_loop()
@@ -115,7 +116,11 @@ class Engine:
             return Outcome(decision)
         try:
             issued = self.authority.issue(grant, judge.policy.certificate, now)
-            secrets = seal(grant.secrets, grant.spki, grant.manifest_digest) if grant.manifest_digest else ()
+            secrets = (
+                seal(grant.secrets, grant.spki, grant.manifest_digest, grant.sealing_key)
+                if grant.manifest_digest
+                else ()
+            )
         except (CollateralError, MalformedError) as error:
             return Outcome(_withdrawn(decision, error))
         return Outcome(decision, issued, secrets=secrets)

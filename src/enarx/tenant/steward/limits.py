@@ -9,12 +9,16 @@ ADDRESSES_MAX: Final = 10_000
 """Addresses whose rate is remembered (count); the one not seen for longest is forgotten first."""
 HEAD_MAX_BYTES: Final = 16 * 1024
 """Largest request line and headers together (bytes)."""
+HANDSHAKE_SECONDS: Final = 10.0
+"""How long a client may take to shake hands (seconds)."""
 HEAD_SECONDS: Final = 10.0
 """How long a client may take to send the head of a request, the first after connecting included (seconds)."""
 BODY_SECONDS: Final = 10.0
 """How long a client may take to send a body (seconds)."""
 KEEP_ALIVE_SECONDS: Final = 30
 """How long a connection may be idle between requests (seconds)."""
+FAREWELL_SECONDS: Final = 2.0
+"""How long a client may take to close its end of a connection when the Steward stops (seconds)."""
 CONNECTIONS_MAX: Final = 1024
 """Connections and requests at once, for each worker (count)."""
 GRACE_SECONDS: Final = 10

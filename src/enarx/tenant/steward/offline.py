@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,6 +11,31 @@ from enarx.tenant.steward.decision import Decision, Request
 from enarx.tenant.workloads import written
 
 FORMAT: Final = "enarx-steward-decision/1"
+
+
+BUNDLE_FORMAT: Final = "enarx-steward-bundle-decision/1"
+
+
+def check_bundle(requests: Sequence[Request], judge: Judge, now: datetime) -> tuple[list[Decision], Mapping[str, Any]]:
+    """The decisions on a bundle, which fails as a whole: up to the first that is refused; as plain values too.
+
+    Keys: format, accepted, requests (how many the bundle has), decisions (as of `check`).
+    """
+    decisions: list[Decision] = []
+    plain: list[Mapping[str, Any]] = []
+    for request in requests:
+        decision, told = check(request, judge, now)
+        decisions.append(decision)
+        plain.append(told)
+        if not decision.accepted:
+            break
+    accepted = all(one.accepted for one in decisions)
+    return decisions, {
+        "format": BUNDLE_FORMAT,
+        "accepted": accepted,
+        "requests": len(requests),
+        "decisions": plain,
+    }
 
 
 def check(request: Request, judge: Judge, now: datetime) -> tuple[Decision, Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from enarx.errors import ConfigError
 from enarx.tenant.steward import schema
@@ -25,8 +26,9 @@ class PostgresqlBackend:
     steps = schema.POSTGRESQL
 
     def __init__(self, database: str) -> None:
+        conninfo = database if "://" in database else database.partition(":")[2]
+        _check_address(conninfo)
         try:
-            conninfo = database if "://" in database else database.partition(":")[2]
             self._connection = psycopg.connect(
                 conninfo,
                 autocommit=True,
@@ -70,6 +72,19 @@ class PostgresqlBackend:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _check_address(conninfo: str) -> None:
+    """Raise ConfigError for an address that libpq cannot read, without its words: they quote it, password and all."""
+    try:
+        conninfo_to_dict(conninfo)
+    except psycopg.Error:
+        raise ConfigError(
+            "the address of the PostgreSQL database cannot be read",
+            code="database-address",
+            hint="postgresql://USER@HOST:PORT/NAME with reserved characters percent-encoded, and the password in "
+            "PGPASSFILE or PGPASSWORD",
+        ) from None
 
 
 def _failed(what: str, error: Exception) -> StoreError:

@@ -66,10 +66,16 @@ def serve(
             os.environ[DIRECTORY_VARIABLE] = directory
             at_end.callback(os.environ.pop, DIRECTORY_VARIABLE, None)
         # Loads the metrics, which look for their directory; before the workers fork, so that they start at once.
-        from enarx.tenant.steward.worker import run_worker
+        from enarx.tenant.steward.accepting import Turns
+        from enarx.tenant.steward.worker import Place, run_worker
 
         settings.open().close()
+        turns = Turns(workers)
+
+        def work(worker: int, told: Callable[[], None]) -> None:
+            run_worker(settings, authority, Place(listener, turns, worker), told)
+
         if workers > 1:
-            return supervise(lambda told: run_worker(settings, authority, [listener], told), workers, announce)
-        run_worker(settings, authority, [listener], announce)
+            return supervise(work, workers, announce, turns.leave)
+        work(0, announce)
     return 0

@@ -112,7 +112,7 @@ class Service:
         return Response(answer.problem(status, error), status, headers, answer.PROBLEM)
 
     async def _compatible(self, request: Request) -> Response:
-        kind = request.headers.get("content-type", "")
+        kind = request.headers.get("content-type", "").lower()
         if kind not in (answer.PKCS10, answer.BUNDLE):
             return Response(status_code=400)
         requests = answer.read_compatible(kind, await _body(request))

@@ -58,6 +58,12 @@ def connect(database: str) -> Store:
         from enarx.tenant.steward.postgresql import PostgresqlBackend
 
         return Store(PostgresqlBackend(database))
+    if "://" in database and not database.startswith("sqlite:"):
+        raise ConfigError(  # without the address: it may have a password in it
+            "this is no kind of database that the Steward knows",
+            code="database-kind",
+            hint="give a path, sqlite:PATH, or postgresql://USER@HOST/NAME",
+        )
     from enarx.tenant.steward.sqlite import SqliteBackend
 
     return Store(SqliteBackend(database.removeprefix("sqlite:")))

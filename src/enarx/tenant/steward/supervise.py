@@ -24,22 +24,23 @@ _PR_SET_PDEATHSIG: Final = 1
 _STOP: Final = (signal.SIGTERM, signal.SIGINT)
 _WATCHED: Final = frozenset((*_STOP, signal.SIGHUP, signal.SIGCHLD))
 
-Work = Callable[[Callable[[], None]], None]
-"""What a worker does: it is given what to call once it answers requests, and returns when told to stop.
+Work = Callable[[int, Callable[[], None]], None]
+"""What a worker does: it is given its number and what to call once it answers requests, and returns when told to stop.
 
 It begins with SIGHUP blocked, and unblocks it once it can be told to reload."""
 
 
-def supervise(work: Work, workers: int, ready: Callable[[], None]) -> int:
+def supervise(work: Work, workers: int, ready: Callable[[], None], ended: Callable[[int], None]) -> int:
     """Run ``work`` in ``workers`` processes until SIGTERM or SIGINT; ``ready`` is called once all answer.
 
-    A worker that dies is replaced, except before all were ready: then the rest is stopped and its status returned.
+    A worker that dies, of which ``ended`` is told the number, is replaced, except before all were ready: then the rest
+    is stopped and its status returned.
     Must be called in the main thread of a process without other threads.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        return _Supervisor(work, writing, before).run(workers, reading, ready)
+        return _Supervisor(work, writing, before, ended).run(workers, reading, ready)
     finally:
         os.close(reading)
         os.close(writing)
@@ -47,17 +48,21 @@ def supervise(work: Work, workers: int, ready: Callable[[], None]) -> int:
 
 
 class _Supervisor:
-    def __init__(self, work: Work, writing: int, mask: set[signal.Signals] | set[int]) -> None:
+    def __init__(
+        self, work: Work, writing: int, mask: set[signal.Signals] | set[int], ended: Callable[[int], None]
+    ) -> None:
         self._work = work
+        self._ended = ended
         self._writing = writing
         self._mask = mask
-        self._children: set[int] = set()
+        self._children: dict[int, int] = {}
+        """Number of the worker by process id."""
         self._started = 0.0
 
     def run(self, workers: int, reading: int, ready: Callable[[], None]) -> int:
         answering = 0
-        for _ in range(workers):
-            self._start()
+        for worker in range(workers):
+            self._start(worker)
         while True:
             number = self._next_signal(TICK_SECONDS if answering >= workers else STARTING_SECONDS)
             if number in _STOP:
@@ -66,29 +71,29 @@ class _Supervisor:
                 self._send(signal.SIGHUP)
             failed = self._reap()
             if failed and answering < workers:
-                return self._stop(failed[0] or 1)
+                return self._stop(failed[0][1] or 1)
             if answering < workers:
                 answering += _count(reading)
                 if answering >= workers:
                     ready()
-            for _ in failed:
+            for worker, _ in failed:
                 time.sleep(max(0.0, self._started + RESTART_SECONDS - time.monotonic()))
-                self._start()
+                self._start(worker)
 
     def _next_signal(self, seconds: float) -> int:
         found = signal.sigtimedwait(_WATCHED, seconds)
         return found.si_signo if found else 0
 
-    def _start(self) -> None:
+    def _start(self, worker: int) -> None:
         self._started = time.monotonic()
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
-            os._exit(self._in_child())
-        self._children.add(child)
+            os._exit(self._in_child(worker))
+        self._children[child] = worker
 
-    def _in_child(self) -> int:
+    def _in_child(self, worker: int) -> int:
         """The worker's whole life; nothing of the parent's is left to run after it."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a parent that was killed must not leave workers
         for number in _STOP:
@@ -96,7 +101,7 @@ class _Supervisor:
         signal.pthread_sigmask(signal.SIG_SETMASK, {*self._mask, signal.SIGHUP})  # for the worker to unblock
         status = 1
         try:
-            self._work(lambda: _tell(self._writing))
+            self._work(worker, lambda: _tell(self._writing))
             status = 0
         except EnarxError as error:
             print(f"Error: {error.message}\nHint: {error.hint}\nCode: {error.code}", file=sys.stderr)  # noqa: T201
@@ -106,16 +111,17 @@ class _Supervisor:
         sys.stderr.flush()
         return status
 
-    def _reap(self) -> list[int]:
-        """Exit statuses of workers that have ended."""
-        ended: list[int] = []
+    def _reap(self) -> list[tuple[int, int]]:
+        """Number and exit status of workers that have ended."""
+        ended: list[tuple[int, int]] = []
         while self._children:
             child, status = os.waitpid(-1, os.WNOHANG)
             if child == 0:
                 break
             if child in self._children:
-                self._children.discard(child)
-                ended.append(abs(os.waitstatus_to_exitcode(status)))
+                worker = self._children.pop(child)
+                self._ended(worker)
+                ended.append((worker, abs(os.waitstatus_to_exitcode(status))))
         return ended
 
     def _send(self, number: int) -> None:

@@ -14,15 +14,17 @@ import re
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import uvicorn
 
 from enarx.errors import EnarxError
+from enarx.tenant.steward.accepting import Acceptor, Turns
 from enarx.tenant.steward.ca import CertificateAuthority
 from enarx.tenant.steward.engine import Engine
 from enarx.tenant.steward.journal import Journal
@@ -42,18 +44,23 @@ _PLACE: Final = re.compile(r"[^\s:]+:[0-9]+:[0-9]+")
 _LOG: Final = logging.getLogger("enarx.steward")
 
 
-def run_worker(
-    settings: Settings, authority: CertificateAuthority, listeners: Sequence[socket.socket], ready: Callable[[], None]
-) -> None:
-    """Serve on bound sockets until told to stop; calls ``ready`` once requests are answered. Raises EnarxError."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker serves: the socket that it shares with others, whose ``turns`` it takes as number ``worker``."""
+
+    listener: socket.socket
+    turns: Turns
+    worker: int
+
+
+def run_worker(settings: Settings, authority: CertificateAuthority, place: Place, ready: Callable[[], None]) -> None:
+    """Serve on a bound socket until told to stop; calls ``ready`` once requests are answered. Raises EnarxError."""
     # A reload that is asked for before its handler is there waits, where it would end the process otherwise.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    asyncio.run(_serve(settings, authority, listeners, ready))
+    asyncio.run(_serve(settings, authority, place, ready))
 
 
-async def _serve(
-    settings: Settings, authority: CertificateAuthority, listeners: Sequence[socket.socket], ready: Callable[[], None]
-) -> None:
+async def _serve(settings: Settings, authority: CertificateAuthority, place: Place, ready: Callable[[], None]) -> None:
     policy = settings.policy()
     journal, reader = Journal(settings.open), Reader(settings.open)
     threads = ThreadPoolExecutor(DECISION_THREADS, "decide")
@@ -65,7 +72,7 @@ async def _serve(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     _renew(context, engine, settings)
-    server = _Server(_configure(service, context))
+    server = _Server(_configure(service), context, place)
     journal.start()
     try:
         await engine.adopt(policy)
@@ -83,7 +90,7 @@ async def _serve(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         renewal = loop.create_task(_renew_always(context, engine, settings))
         announcing = loop.create_task(server.announce(ready))
-        await server.serve(sockets=list(listeners))
+        await server.serve(sockets=[place.listener])
         for task in (renewal, announcing):
             task.cancel()
     finally:
@@ -93,7 +100,22 @@ async def _serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would end the process before the log is closed."""
+    """uvicorn without its signal handlers, which would end the process before the log is closed, accepting in turns."""
+
+    def __init__(self, config: uvicorn.Config, context: ssl.SSLContext, place: Place) -> None:
+        super().__init__(config)
+        self._acceptor = Acceptor(place.listener, context, place.turns, place.worker, self._protocol)
+
+    def _protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])  # it would accept on them by itself
+        self._acceptor.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._acceptor.close()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -108,7 +130,7 @@ class _Server(uvicorn.Server):
         ready()
 
 
-def _configure(service: Service, context: ssl.SSLContext) -> uvicorn.Config:
+def _configure(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         service.app,
         http=BoundedProtocol,
@@ -121,7 +143,6 @@ def _configure(service: Service, context: ssl.SSLContext) -> uvicorn.Config:
         limit_concurrency=CONNECTIONS_MAX,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_context_factory=lambda _config, _default: context,
     )
 
 

@@ -1,0 +1,84 @@
+"""A bill of materials of a package: CycloneDX 1.6 in JSON.
+
+The same package and the same installation give the same bytes: no serial number, no time, no names of this machine.
+Source: CycloneDX 1.6 (ECMA-424).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final
+
+import enarx
+from enarx import archive
+from enarx.archive import Entry
+from enarx.mediatype import WASM
+from enarx.tenant.package import components
+from enarx.tenant.package.components import Component
+from enarx.tenant.package.producers import producers
+from enarx.tenant.package.reader import Package
+from enarx.tenant.package.source import MAX_MODULE_BYTES
+
+SCHEMA: Final = "http://cyclonedx.org/schema/bom-1.6.schema.json"
+_TYPES: Final = {archive.MODULE: WASM, archive.CONFIG: "application/toml"}
+
+
+def bill_of_materials(package: Package) -> dict[str, Any]:
+    """What is in ``package`` and in the Keep that runs it. Of an encrypted one without its key, only that it is one."""
+    contents = [_content(package, entry) for entry in package.entries or () if not entry.directory]
+    keep = components.keep()
+    needs = ["keep", *(one["bom-ref"] for one in contents)]
+    return {
+        "$schema": SCHEMA,
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "tools": {"components": [{"type": "application", "name": "enarx", "version": enarx.__version__}]},
+            "component": _package(package),
+        },
+        "components": [*contents, keep],
+        "dependencies": [
+            {"ref": "package", "dependsOn": needs},
+            {"ref": "keep", "dependsOn": [one["bom-ref"] for one in keep["components"]]},
+        ],
+    }
+
+
+def encode(bill: dict[str, Any]) -> bytes:
+    """The one encoding of a bill that this program writes."""
+    return json.dumps(bill, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _package(package: Package) -> Component:
+    component: Component = {
+        "type": "application",
+        "bom-ref": "package",
+        "name": "enarx-package",
+        "version": package.digest,
+        "mime-type": package.media_type,
+        "hashes": [{"alg": "SHA-256", "content": package.digest.removeprefix("sha256:")}],
+    }
+    if package.header is not None:
+        component["properties"] = [{"name": "enarx:package:key-id", "value": package.header.key_id.hex()}]
+    return component
+
+
+def _content(package: Package, entry: Entry) -> Component:
+    digest = hashlib.sha256()
+    for piece in package.pieces(entry):
+        digest.update(piece)
+    component: Component = {
+        "type": "application" if entry.path == archive.MODULE else "file",
+        "bom-ref": f"package/{entry.path}",
+        "name": entry.path,
+        "hashes": [{"alg": "SHA-256", "content": digest.hexdigest()}],
+    }
+    if entry.path in _TYPES:
+        component["mime-type"] = _TYPES[entry.path]
+    if entry.path == archive.MODULE:
+        found = producers(package.read(entry, MAX_MODULE_BYTES))
+        properties = [{"name": f"enarx:wasm:{field}", "value": value} for field, value in found]
+        component |= {"properties": properties} if properties else {}
+    return component
