@@ -31,7 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--kernel",
         choices=["stock", "own"],
         default="stock",
-        help="Debian's cloud kernel, or one built from its sources",
+        help="Debian's cloud kernel, or one of its sources",
     )
     _add_cache(build)
     build.set_defaults(run=_build)

@@ -1,8 +1,8 @@
 """The first process of a VM Keep: makes the machine ready, starts the Keep, and powers off when it has ended.
 
-This process stays behind, alone with the right to power off; the Keep is its child, gives up every right as in any other
-place, and so its end, whatever the cause, is noticed. Nothing is read from the host here but the names of ports: a name
-that is none of ours is passed over, and a port that pretends to be ours can carry nothing that the Keep would not refuse.
+This process stays behind, alone with the right to power off; the Keep is its child and gives up every right, as in any
+other place. So its end is noticed, whatever the cause. Nothing is read from the host here but the names of ports: one
+that is none of ours is passed over, and a port that pretends to be ours carries nothing that the Keep would not refuse.
 
 What goes wrong before there is a link is said in one line on the console, which is for writing only.
 """
@@ -151,9 +151,8 @@ def find_ports(
     deadline = clock() + PORT_SECONDS
     while True:
         late = clock() >= deadline
-        names = {
-            _port_name(f"{directory}/{device}/name"): device for device in sorted(_listing(directory), reverse=True)
-        }
+        devices = sorted(_listing(directory), reverse=True)
+        names = {_port_name(f"{directory}/{device}/name"): device for device in devices}
         if LINK_PORT in names and ("" not in names or late):
             return names[LINK_PORT], names.get(CHANNEL_PORT)
         if late:

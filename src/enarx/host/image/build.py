@@ -61,8 +61,8 @@ def listed() -> frozenset[str]:
 
 def stock_kernel(lock: Lock, inputs: Inputs) -> Kernel:
     """Debian's cloud kernel, and its modules of `MODULES`. HostError (``image-input``)."""
+    names = {f"{name}.ko.xz" for name in MODULES}
     for deb in lock.of_use("kernel"):
-        names = {f"{name}.ko.xz" for name in MODULES}
         files = read_deb(inputs.file(deb), lambda path: path.startswith(_VMLINUZ) or path.rpartition("/")[2] in names)
         modules = {
             path.rpartition("/")[2].removesuffix(".ko.xz"): decompress(data)

@@ -48,7 +48,7 @@ Entry = File | Node | Directory
 
 
 def pack(entries: Mapping[str, Entry]) -> Iterator[bytes]:
-    """The archive of ``entries``, by path without a leading slash, piece by piece. ValueError for what cannot be one."""
+    """The archive of ``entries``, by path without a leading slash, in pieces. ValueError for what cannot be one."""
     whole: dict[str, Entry] = {}
     for name, entry in entries.items():
         path = PurePosixPath(name)
