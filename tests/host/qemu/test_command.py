@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ IMAGE = Image(
 
 def pairs(arguments: list[str]) -> list[tuple[str, str]]:
     """Each option with what follows it."""
-    return list(zip(arguments, arguments[1:], strict=False))
+    return list(pairwise(arguments))
 
 
 def test_a_guest_has_what_is_named_and_nothing_else() -> None:

@@ -15,6 +15,8 @@ from enarx.host.qemu.program import find_qemu
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from enarx.evidence.hashtable import KernelHashes
+    from enarx.evidence.vmsa import Vcpus
     from enarx.simulator.processor import Launch
 
 
@@ -46,6 +48,24 @@ def machine_of(plan: Plan) -> Machine:
     )
 
 
+def expected_digest(image: Image, machine: Machine) -> bytes:
+    """The launch digest (48 bytes) of this guest. Raises UsageError or MalformedError."""
+    from enarx.evidence.launchfile import read_firmware
+    from enarx.evidence.snp.measure import launch_digest
+
+    vcpus, hashes = _measured(image, machine)
+    return launch_digest(read_firmware(image.firmware), vcpus, hashes)
+
+
+def _measured(image: Image, machine: Machine) -> tuple[Vcpus, KernelHashes]:
+    from enarx.evidence.launchfile import kernel_hashes
+    from enarx.evidence.vcpu import vcpu_signature
+    from enarx.evidence.vmsa import Vcpus
+
+    vcpus = Vcpus(machine.cpus, vcpu_signature(CPU_MODEL))
+    return vcpus, kernel_hashes(image.kernel, image.initrd, image.cmdline)
+
+
 def measurer(image: Image, machine: Machine) -> Callable[[Launch], None]:
     """Has what this guest is launched from measured, as SNP_LAUNCH_UPDATE would be called for it by QEMU.
 
@@ -53,13 +73,10 @@ def measurer(image: Image, machine: Machine) -> Callable[[Launch], None]:
     """
 
     def measure(launch: Launch) -> None:
-        from enarx.evidence.launchfile import kernel_hashes, read_firmware
-        from enarx.evidence.vcpu import vcpu_signature
-        from enarx.evidence.vmsa import Vcpus
+        from enarx.evidence.launchfile import read_firmware
         from enarx.simulator.vm_keep import measure_vm_keep
 
-        hashes = kernel_hashes(image.kernel, image.initrd, image.cmdline)
-        vcpus = Vcpus(machine.cpus, vcpu_signature(CPU_MODEL))
+        vcpus, hashes = _measured(image, machine)
         measure_vm_keep(launch, read_firmware(image.firmware), vcpus, hashes)
 
     return measure
