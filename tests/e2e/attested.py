@@ -21,8 +21,8 @@ from enarx.keep.runtime import Runtime
 from enarx.keep.wasi.context import Context
 from enarx.keep.wasi.descriptor import DescriptorTable
 from enarx.manifest import Manifest, StewardPin, digest_of
-from tests import workloads
-from tests.e2e.command import ENARX, config, enarx, environment
+from tests import support, workloads
+from tests.e2e.command import config, enarx, environment
 
 SECRET = "correct horse battery staple"
 CURRENT_TCB = "[simulated.minimum_tcb.reported]\nsnp = 24\n"
@@ -92,7 +92,7 @@ def tenant(
     unlimited = policy.read_text().replace("[service]\n", "[service]\nrate = 0\n")  # all tests have one address
     policy.write_text(unlimited + text)
     with subprocess.Popen(
-        [str(ENARX), "steward", "serve", "--directory", str(directory), "--port", "0"],
+        [str(support.command()), "steward", "serve", "--directory", str(directory), "--port", "0"],
         env=variables, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     ) as process:  # fmt: skip
         try:
@@ -109,8 +109,8 @@ def serving(ours: Tenant, module: Path, text: str) -> Iterator[workloads.Server]
     """A workload that listens, before this tenant's Steward; stopped with the block."""
     arguments = [str(module), "--wasmcfgfile", str(config(ours.home, text)), "--verbose", *ours.options()]
     process = subprocess.Popen(
-        [str(ENARX), "run", *arguments], env=environment(ours.home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [str(support.command()), "run", *arguments], env=environment(ours.home), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     server = workloads.Server(process, text.count('kind = "listen"'))
     try:

@@ -35,6 +35,7 @@ class ScriptedKeep:
     """A Keep played by ``script``, in a thread, at the other end of a real link."""
 
     def __init__(self, script: Script) -> None:
+        self.failure = None
         self.link, self._theirs = socket.socketpair()
         self.killed = threading.Event()
         self._thread = threading.Thread(target=self._play, args=(script,), daemon=True)

@@ -35,6 +35,7 @@ class OwnKeep:
     """A Keep in a thread of this process, without a sandbox."""
 
     def __init__(self, sandbox: Sandbox | None = None) -> None:
+        self.failure = None
         self.link, theirs = socket.socketpair()
         self.status: int | None = None
         self.keep = Keep(theirs, sandbox, Timings(time.monotonic()))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from enarx.errors import HostError, LinkError, StreamError, UsageError
+from enarx.errors import EnarxError, HostError, LinkError, StreamError, UsageError
 from enarx.host import streams
 from enarx.host.cache import MAX_ENTRY_BYTES, DiskCache
 from enarx.host.filebytes import Data, FileBytes, digest_of, parts_of
@@ -46,6 +46,10 @@ class RunningKeep(Protocol):
     """A Keep that has been started."""
 
     link: socket.socket
+
+    @property
+    def failure(self) -> EnarxError | None:
+        """What broke the link, if that is known and is not the Keep's end."""
 
     def kill(self) -> None: ...
 
@@ -258,6 +262,8 @@ class Host:
             if self._signal:
                 self._ending = Ending(0)
                 return
+            if self._keep.failure is not None:
+                raise self._keep.failure
             if self._outbox.failure is not None:
                 raise self._outbox.failure
             how = f"by signal {-status}" if status < 0 else f"with status {status}"
@@ -293,7 +299,7 @@ class Host:
         except StreamError as error:
             self._failed(frame.id, error)
             return
-        self._outbox.put(encode_fields(Type.OPENED, frame.id, fd=True, name=""), fd)
+        self._outbox.put(encode_fields(Type.OPENED, frame.id, fd=True, name=streams.kind_of(fd)), fd)
 
     def _failed(self, ident: int, error: StreamError) -> None:
         message, hint = error.message[:4096], error.hint[:4096]

@@ -13,6 +13,7 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -73,10 +74,15 @@ class KeepProcess:
     One that is ``measured`` has a channel to a simulated secure processor besides: ``channel`` is our end of that.
     """
 
-    def __init__(self, *, measured: bool = False) -> None:
+    failure = None
+
+    def __init__(
+        self, *, measured: bool = False, pair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair
+    ) -> None:
+        """``pair`` makes the two ends of the link."""
         directories = code_directories()
         openssl = str(Path(__file__).parent.parent / "keep" / "openssl.cnf")
-        self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.link, theirs = pair()
         self.channel: socket.socket | None = None
         far: socket.socket | None = None
         options = private_bytecode() if measured else []
