@@ -14,6 +14,7 @@ from unittest import mock
 
 from enarx.host.attested import SimulatedLaunch, manifest_of, with_manifest
 from enarx.host.cache import DiskCache
+from enarx.host.kinds.process import measure
 from enarx.host.launch import Ending, Host, Package
 from enarx.host.process import KeepProcess
 from enarx.keep.cache import Authenticated, CodeCache
@@ -129,7 +130,7 @@ def hostile_launch(
     with mock.patch.dict(os.environ, environment(home)):
         keep = KeepProcess(measured=True)
         assert keep.channel is not None
-        launch = SimulatedLaunch(keep.channel, datetime.now(UTC), lies, lambda line: None)
+        launch = SimulatedLaunch(keep.channel, datetime.now(UTC), lies, lambda line: None, measure)
         launch.wait()
         launch.finish(launched.digest())
         host = forger.host(keep) if forger else Host(keep, None, lambda line: None)
