@@ -59,8 +59,9 @@ def _build(args: argparse.Namespace) -> int:
     lock = read_lock(Path(args.lock) if args.lock else None).for_kernel(args.kernel)
     directory = Path(args.output) if args.output else default_directory()
     inputs = open_inputs(args)
+    kernel = find_kernel(lock, inputs, args)  # first, for it may need what is not installed here
     inputs.all(lock)
-    image = build(lock, inputs, directory, find_kernel(lock, inputs, args), args.kernel)
+    image = build(lock, inputs, directory, kernel, args.kernel)
     for name, digest in image.digests.items():
         print(f"{digest}  {image.directory / name}")
     return 0

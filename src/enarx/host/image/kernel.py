@@ -176,10 +176,8 @@ class Builder:
     def _build(self, directory: Path) -> OwnKernel:
         package = self._inputs.file(self._sources)
         self._tell(f"building a kernel from {self._sources.title} with {self._jobs} jobs, which takes minutes")
-        log = directory / f"{self._digest.removeprefix('sha256:')[:16]}.log"
-        product = kernelbuild.build(package, log, directory, self._jobs)
-        log.unlink()
-        return self._judge(product)
+        name = self._digest.removeprefix("sha256:")
+        return self._judge(kernelbuild.build(package, directory, name, self._jobs))
 
     def _judge(self, product: Product) -> OwnKernel:
         found = Record(self._digest, self._toolchain, _sha256(product.vmlinuz), len(product.vmlinuz))

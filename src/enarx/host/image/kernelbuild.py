@@ -27,7 +27,8 @@ BUILD_SECONDS: Final = 4 * 3600
 SPACE_BYTES: Final = 3 << 30
 """Free space that a build needs, in bytes: the sources have 1.7 GB."""
 LOG_SHOWN_LINES: Final = 3
-"""Lines of a failed build that are part of the error."""
+"""Lines of a failed build's output that are part of the error."""
+LOG_SHOWN_CHARS: Final = 1000
 
 CONFIG: Final = "kernel.config"
 PATCH: Final = "kernel.patch"
@@ -158,11 +159,11 @@ def options(kconfig: str) -> set[str]:
     return set(_OPTION.findall(kconfig))
 
 
-def build(package: Path, log: Path, directory: Path, jobs: int) -> Product:
+def build(package: Path, directory: Path, name: str, jobs: int) -> Product:
     """Build the sources in ``package`` in a new directory below ``directory``, which is gone afterwards.
 
-    ``log`` gets the output. HostError: ``kernel-space``, ``kernel-config`` when an option is not as it must be,
-    ``kernel-build`` for everything else that fails.
+    What a build that fails has printed is kept in ``directory`` as ``name``.log. HostError: ``kernel-space``,
+    ``kernel-config`` when an option is not as it must be, ``kernel-build`` for everything else that goes wrong.
     """
     free = shutil.disk_usage(directory).free
     if free < SPACE_BYTES:
@@ -171,14 +172,14 @@ def build(package: Path, log: Path, directory: Path, jobs: int) -> Product:
             code="kernel-space",
             hint="make room, or name another directory with --cache-dir",
         )
-    with _work(directory) as work, log.open("wb") as output:
+    with _work(directory) as work, (work / "log").open("wb") as output:
+        run = _Runner(output, work / "log", directory / f"{name}.log")
         sources = work / "linux"
         sources.mkdir()
-        run = _Runner(log, output)
         run(("dpkg-deb", "-x", str(package), "package"), work)
         archives = sorted(work.glob("package/usr/src/linux-source-*.tar.xz"))
         if len(archives) != 1:
-            raise _failed(log, f"the package has {len(archives)} archives of sources")
+            raise run.failed(f"the package has {len(archives)} archives of sources")
         run(("tar", "-xf", str(archives[0]), "--strip-components=1", "--no-same-owner"), sources)
         archives[0].unlink()
         (work / PATCH).write_bytes(own_patch())
@@ -187,7 +188,7 @@ def build(package: Path, log: Path, directory: Path, jobs: int) -> Product:
         run((*MAKE, *CONFIGURE), sources)
         _check_config(sources)
         run((*MAKE, f"-j{jobs}", TARGET), sources)
-        return Product(*((sources / name).read_bytes() for name in (VMLINUZ, ".config", "System.map")))
+        return Product(*((sources / path).read_bytes() for path in (VMLINUZ, ".config", "System.map")))
 
 
 def _check_config(sources: Path) -> None:
@@ -219,11 +220,12 @@ def _work(directory: Path) -> Iterator[Path]:
 
 
 class _Runner:
-    """Runs one program after the other, with their output in a file."""
+    """Runs one program after the other, with their output in a file, which is kept where one of them fails."""
 
-    def __init__(self, log: Path, output: BinaryIO) -> None:
-        self._log = log
+    def __init__(self, output: BinaryIO, log: Path, kept: Path) -> None:
         self._output = output
+        self._log = log
+        self._kept = kept
 
     def __call__(self, command: Sequence[str], directory: Path) -> None:
         environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT}
@@ -234,23 +236,24 @@ class _Runner:
         try:
             status = process.wait(BUILD_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise _failed(self._log, f"{command[0]} took more than {BUILD_SECONDS} s") from error
+            raise self.failed(f"{command[0]} took more than {BUILD_SECONDS} s") from error
         finally:
             if process.poll() is None:  # an interrupt reaches this process alone
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if status:
-            raise _failed(self._log, f"{command[0]} ended with {status}: {_last_words(self._log)}")
+            raise self.failed(f"{command[0]} ended with {status}: {self._last_words()}")
 
+    def failed(self, what: str) -> HostError:
+        """The error to raise."""
+        shutil.copyfile(self._log, self._kept)
+        return HostError(
+            f"the kernel could not be built: {what}", code="kernel-build", hint=f"its whole output is in {self._kept}"
+        )
 
-def _last_words(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    told = [line for line in lines if "error:" in line.lower() or "FAILED" in line] or lines
-    return " ".join(told[:LOG_SHOWN_LINES])[:1000]
-
-
-def _failed(log: Path, what: str) -> HostError:
-    return HostError(
-        f"the kernel could not be built: {what}", code="kernel-build", hint=f"its whole output is in {log}"
-    )
+    def _last_words(self) -> str:
+        text = self._log.read_text(encoding="utf-8", errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        told = [line for line in lines if "error:" in line.lower() or "FAILED" in line] or lines[-LOG_SHOWN_LINES:]
+        return " ".join(told[:LOG_SHOWN_LINES])[:LOG_SHOWN_CHARS]
