@@ -1,4 +1,4 @@
-"""``enarx`` with process Keeps that run in the root directory of an image, with the image's own interpreter and libraries.
+"""``enarx`` with process Keeps that run in the root directory of an image, on its interpreter and its libraries.
 
 What a VM Keep opens is then seen with strace: a line of a trace is ``system call("path", ...) = result``.
 """
@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
 
 BOOT = """
 import os, time

@@ -13,9 +13,10 @@ from typing import Final, Literal
 
 from enarx.errors import HostError
 from enarx.host.image import layout
+from enarx.host.image.built import Built
 from enarx.host.image.collect import PYTHON_LIBRARY, Piece, collect
 from enarx.host.image.contents import decompress, read_deb
-from enarx.host.image.describe import Built, describe
+from enarx.host.image.describe import describe
 from enarx.host.image.fetch import Inputs
 from enarx.host.image.lock import Lock
 from enarx.host.image.newc import Directory, Entry, File, Node, pack

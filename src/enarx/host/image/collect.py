@@ -69,7 +69,7 @@ def collect(lock: Lock, inputs: Inputs, wanted: Callable[[str], bool]) -> dict[s
 
 
 def _certificate_store(package: Path) -> dict[str, bytes]:
-    """What Debian's package makes when it is installed: all its certificates in one file, in the order of their names."""
+    """What Debian's package makes when it is installed: all its certificates in one file, in the order of names."""
     parts = read_deb(package, lambda path: path.startswith(_STORE_PARTS) and path.endswith(".crt"))
     return {STORE: b"".join(parts[name] for name in sorted(parts))}
 
