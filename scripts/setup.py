@@ -2,7 +2,8 @@
 
 Standard library only, for it runs before anything is installed. Two levels: ``demo`` is what the product needs to
 run, ``tests`` adds the development tools and the compilers of the example workloads. Debian packages have a third,
-``kernel``, for what the kernel of the Keep's image is built with, which tests do without. A stamp in the environment records what it was made from, so that a run with nothing to do takes milliseconds; a lock keeps two runs apart.
+``kernel``, for what the kernel of the Keep's image is built with, which tests do without. A stamp in the environment
+records what it was made from, so that a run with nothing to do takes milliseconds; a lock keeps two runs apart.
 
 Package indexes, proxies and certificates are those of pip's and apt's own configuration: none is named here.
 """
