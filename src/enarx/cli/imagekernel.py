@@ -63,7 +63,8 @@ def find_kernel(lock: Lock, inputs: Inputs, args: argparse.Namespace) -> Kernel:
 
     if args.kernel == "stock":
         return stock_kernel(lock, inputs)
-    return Kernel(_own_kernel(lock, inputs, args).product.vmlinuz, {})
+    own = _own_kernel(lock, inputs, args)
+    return Kernel(own.product.vmlinuz, {}, own.record.made_with)
 
 
 def _kernel(args: argparse.Namespace) -> int:

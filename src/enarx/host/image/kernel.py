@@ -22,7 +22,7 @@ from enarx.errors import ConfigError, HostError
 from enarx.host.image import kernelbuild
 from enarx.host.image.fetch import Inputs
 from enarx.host.image.kernelbuild import Product, Toolchain
-from enarx.host.image.lock import Deb, Lock
+from enarx.host.image.lock import Deb, Lock, quote
 
 FORMAT: Final = 1
 RECORD: Final = "kernel.lock"
@@ -42,6 +42,14 @@ class Record:
     toolchain: Toolchain
     vmlinuz: str
     size: int
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """The digest of the inputs, and the tools."""
+        tools = self.toolchain
+        return {
+            "inputs": self.inputs, "compiler": tools.compiler, "linker": tools.linker, "compressor": tools.compressor,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +118,11 @@ def parse_record(text: str) -> Record:
 
 def format_record(record: Record) -> str:
     """The one text of a record."""
-    tools = record.toolchain
-    values = {
-        "inputs": record.inputs, "compiler": tools.compiler, "linker": tools.linker, "compressor": tools.compressor,
-        "vmlinuz": record.vmlinuz,
-    }  # fmt: skip
     lines = [
         "# What the kernel of our own was built from, and what came out. `enarx image kernel -o DIR` writes this file.",
         f"format = {FORMAT}",
     ]
-    for key, value in values.items():
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        lines.append(f'{key} = "{escaped}"')
+    lines += [f"{key} = {quote(value)}" for key, value in {**record.made_with, "vmlinuz": record.vmlinuz}.items()]
     return "\n".join((*lines, f"bytes = {record.size}")) + "\n"
 
 

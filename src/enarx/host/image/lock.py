@@ -245,16 +245,17 @@ def format_lock(lock: Lock) -> bytes:
         "[archive]",
     ]
     for name, sources in lock.archives.items():
-        lines += [f"{name} = [", *(f"    {_quote(source)}," for source in sources), "]"]
+        lines += [f"{name} = [", *(f"    {quote(source)}," for source in sources), "]"]
     for deb in lock.debs:
         lines += ["", "[[deb]]"]
         for key in ("name", "version", "archive", "use", "url"):
-            lines.append(f"{key} = {_quote(getattr(deb, key))}")
-        lines += [f"bytes = {deb.size}", f"sha256 = {_quote(deb.sha256)}"]
+            lines.append(f"{key} = {quote(getattr(deb, key))}")
+        lines += [f"bytes = {deb.size}", f"sha256 = {quote(deb.sha256)}"]
     for wheel in lock.wheels:
-        lines += ["", "[[wheel]]", *(f"{key} = {_quote(getattr(wheel, key))}" for key in Wheel.__slots__)]
+        lines += ["", "[[wheel]]", *(f"{key} = {quote(getattr(wheel, key))}" for key in Wheel.__slots__)]
     return "\n".join(lines).encode() + b"\n"
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """A basic string of TOML, of text without control characters."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
