@@ -33,10 +33,15 @@ def start(plan: Plan) -> Started:
 
     guest = Guest(program, arguments, simulated=plan.host_data is not None)
     processor = None
-    if guest.channel is not None:
-        from enarx.host.attested import SimulatedLaunch
+    try:
+        if guest.channel is not None:
+            from enarx.host.attested import SimulatedLaunch
 
-        processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+            processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+    except BaseException:
+        guest.kill()
+        guest.wait()
+        raise
     return Started(guest.carry(), guest.pid, processor, str(machine), str(accelerator))
 
 
