@@ -20,7 +20,8 @@ pytestmark = pytest.mark.timeout(900)
 KILLS = 20
 STARVED = ("--memory", "256M")
 HOG = programs.program(
-    "(drop (memory.grow (i32.const 8000))) (memory.fill (i32.const 65536) (i32.const 1) (i32.const 500000000)) (call $ready)"
+    "(drop (memory.grow (i32.const 8000)))"
+    "(memory.fill (i32.const 65536) (i32.const 1) (i32.const 500000000)) (call $ready)"
 )
 """Takes half a GiB of memory, and writes to every byte of it."""
 

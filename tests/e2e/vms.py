@@ -37,7 +37,8 @@ def build_image(shared: Path) -> Path:
         if not image.exists():
             draft = shared / "image.draft"
             shutil.rmtree(draft, ignore_errors=True)
-            subprocess.run([str(support.command()), "image", "build", "-o", str(draft)], check=True, stdout=subprocess.DEVNULL)
+            command = [str(support.command()), "image", "build", "-o", str(draft)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             draft.rename(image)
     return image
 
