@@ -33,10 +33,15 @@ def start(plan: Plan) -> Started:
 
     guest = Guest(program, arguments, simulated=plan.host_data is not None)
     processor = None
-    if guest.channel is not None:
-        from enarx.host.attested import SimulatedLaunch
+    try:
+        if guest.channel is not None:
+            from enarx.host.attested import SimulatedLaunch
 
-        processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+            processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+    except BaseException:
+        guest.kill()
+        guest.wait()
+        raise
     return Started(guest.carry(), guest.pid, processor, str(machine), str(accelerator))
 
 
@@ -46,15 +51,6 @@ def machine_of(plan: Plan) -> Machine:
     return Machine(
         default.memory if plan.memory is None else plan.memory, default.cpus if plan.cpus is None else plan.cpus
     )
-
-
-def expected_digest(image: Image, machine: Machine) -> bytes:
-    """The launch digest (48 bytes) of this guest. Raises UsageError or MalformedError."""
-    from enarx.evidence.launchfile import read_firmware
-    from enarx.evidence.snp.measure import launch_digest
-
-    vcpus, hashes = _measured(image, machine)
-    return launch_digest(read_firmware(image.firmware), vcpus, hashes)
 
 
 def _measured(image: Image, machine: Machine) -> tuple[Vcpus, KernelHashes]:
