@@ -39,14 +39,13 @@ def serve(stream: socket.socket, port: int) -> None:
     elif word.startswith(b"relay"):
         relay(port, left, buffer, into=word == b"relay-in")
     else:
-        move = {
-            b"port-in": lambda: os.readv(port, [buffer]),
-            b"port-out": lambda: os.write(port, buffer[:left]),
-            b"in": lambda: stream.recv_into(buffer),
-            b"out": lambda: stream.send(buffer[:left]),
-        }[word]
         while left:
-            left -= move()
+            if word == b"port-in":
+                left -= os.readv(port, [buffer])
+            elif word == b"port-out":
+                left -= os.write(port, buffer[:left])
+            else:
+                left -= stream.recv_into(buffer) if word == b"in" else stream.send(buffer[:left])
     stream.sendall(b".")
     stream.close()
 

@@ -28,7 +28,7 @@ RING_BYTES: Final = 1 << 21
 RESERVE_BYTES: Final = 256
 """Room in the ring that ACK alone may use: two ends whose rings are full would wait for each other else."""
 ACK_BYTES: Final = RING_BYTES // 4
-"""ACK is sent when so much has arrived since the last one, and sooner when something else is sent: each wakes a guest."""
+"""ACK is sent when so much has arrived since the last one, and sooner beside something else: each wakes a guest."""
 READ_BYTES: Final = 1 << 19
 """Most that is read at once: what the port of a Linux guest holds, in bytes."""
 READ_UNIT: Final = 1 << 12
