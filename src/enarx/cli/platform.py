@@ -57,9 +57,10 @@ def _info(args: argparse.Namespace) -> int:
 def render(found: Survey, marks: tuple[str, str, str] = MARKS) -> Iterator[str]:
     """The survey for a terminal, line by line."""
     from enarx import __version__
+    from enarx.host.launch import printable
 
     yield f"Enarx version {__version__}"
-    yield f"System Info: {found.system}"
+    yield printable(f"System Info: {found.system}").replace("\n", " ")
     yield ""
     yield "This machine"
     yield from _lines(found.machine, marks, 1)

@@ -108,8 +108,7 @@ def _type_row(facts: Facts, kind: str) -> Row:
 def qemu_row(facts: Facts, at_least: tuple[int, int], object_type: str = "") -> Row:
     """Whether there is a QEMU that is new enough and has an object type."""
     qemu, wanted = facts.qemu, ".".join(map(str, at_least))
-    where = "set ENARX_QEMU to another one"
-    install = f"install QEMU {wanted} or newer (Debian: `qemu-system-x86`, where need be from backports), or {where}"
+    install = f"install QEMU {wanted} or newer (Debian: `qemu-system-x86`, where need be from backports)"
     if qemu.failure:
         return group("QEMU", Row("program", False, qemu.failure, install))
     good = qemu.version[:2] >= at_least

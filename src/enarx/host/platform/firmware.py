@@ -6,6 +6,7 @@ TDX Virtual Firmware Design Guide (344991), 11; EDK II ``OvmfPkg/ResetVector/X64
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -37,9 +38,9 @@ class FirmwareFacts:
     tdx: bool = False
 
 
-def read_firmware(machine: Machine, path: str) -> FirmwareFacts:
-    """The firmware at ``path``."""
-    data = machine.head(path, FILE_MAX_BYTES + 1) if path else None
+def read_firmware(path: str) -> FirmwareFacts:
+    """The firmware at ``path``, a file of whoever launches; an empty path is of no file."""
+    data = Machine().head(os.path.abspath(path), FILE_MAX_BYTES + 1) if path else None
     if data is None:
         return FirmwareFacts(path, "there is no such file, or it may not be read")
     try:

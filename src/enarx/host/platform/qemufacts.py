@@ -5,7 +5,6 @@ It is asked, not read out of a table of versions: distributions leave parts out,
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 PROGRAM: Final = "qemu-system-x86_64"
-PROGRAM_VARIABLE: Final = "ENARX_QEMU"
 ANSWER_SECONDS: Final = 20.0
 """How long QEMU may take to say what it can (seconds)."""
 OUTPUT_MAX_BYTES: Final = 1 << 20
@@ -38,8 +36,8 @@ class QemuFacts:
 
 
 def find_qemu() -> str | None:
-    """The QEMU that is started: ``$ENARX_QEMU``, else the one in PATH."""
-    return shutil.which(os.environ.get(PROGRAM_VARIABLE) or PROGRAM)
+    """The QEMU that is started: what PATH finds first."""
+    return shutil.which(PROGRAM)
 
 
 def ask_qemu(path: str | None) -> QemuFacts:

@@ -71,7 +71,7 @@ def gather(
         read_kvm(machine),
         ask_qemu(find_qemu()) if qemu is None else qemu,
         failure,
-        read_firmware(machine, firmware) if firmware else read_firmware(Machine(), firmware_path),
+        read_firmware(firmware or firmware_path),
         Needs(memory_mib, firmware_named=firmware is not None),
     )
 
