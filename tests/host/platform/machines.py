@@ -158,13 +158,24 @@ def ordinary() -> Tree:
     )
 
 
+def kernel() -> bytes:
+    """A header that QEMU's loader takes for a bzImage (Linux ``Documentation/arch/x86/boot.rst``), and no kernel."""
+    data = bytearray(4096)
+    struct.pack_into("<B", data, 0x1F1, 1)  # setup_sects
+    struct.pack_into("<H", data, 0x1FE, 0xAA55)  # boot_flag
+    struct.pack_into("<4sH", data, 0x202, b"HdrS", 0x020F)  # header, version
+    struct.pack_into("<B", data, 0x211, 1)  # loadflags: LOADED_HIGH
+    struct.pack_into("<I", data, 0x22C, 0x7FFF_FFFF)  # initrd_addr_max
+    return bytes(data)
+
+
 def image(directory: Path, firmware: bytes | None = None) -> Path:
     """An image with small files, and a firmware like OVMF's build for AMD SEV."""
     from hashlib import sha256
 
     directory.mkdir(parents=True, exist_ok=True)
     contents = {
-        "vmlinuz": b"kernel", "initrd": b"initrd", "cmdline": b"console=ttyS0 panic=-1",
+        "vmlinuz": kernel(), "initrd": b"initrd", "cmdline": b"console=ttyS0 panic=-1",
         "OVMF.fd": ovmf_image() if firmware is None else firmware,
     }  # fmt: skip
     described = 'format = 1\nkind = "stock"\n'
