@@ -15,12 +15,13 @@ from enarx import __version__
 from enarx.errors import HostError, UsageError
 from enarx.host.platform import amd, intel, local
 from enarx.host.platform.cpu import read_cpu
-from enarx.host.platform.facts import DEFAULT_MEMORY_MIB, Facts, Needs
+from enarx.host.platform.facts import Facts, Needs
 from enarx.host.platform.firmware import read_firmware
 from enarx.host.platform.kvm import read_kvm
 from enarx.host.platform.machine import Machine
 from enarx.host.platform.qemufacts import QemuFacts, ask_qemu, find_qemu
 from enarx.host.platform.rows import Backend, Row
+from enarx.host.qemu.machine import DEFAULT_MEMORY_MIB
 
 BACKENDS: Final[dict[str, Callable[[Facts], tuple[Row, ...]]]] = {
     "process": local.process,
