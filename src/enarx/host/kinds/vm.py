@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enarx.host.image.layout import Image, default_directory, open_image
-from enarx.host.kinds import Plan, Started
+from enarx.host.kinds import Plan, Started, refuse_hardware_options
 from enarx.host.qemu.accelerator import choose
 from enarx.host.qemu.command import Descriptors, vm_arguments
 from enarx.host.qemu.guest import Guest
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def start(plan: Plan) -> Started:
     """Start one. Raises HostError or UsageError."""
+    refuse_hardware_options("vm", plan.hardware)
     image = open_image(plan.image or default_directory())
     machine = machine_of(plan)
     program = find_qemu()
