@@ -82,12 +82,24 @@ def attest(manifest: bytes, candidates: Sequence[Source], *, key: Key | None = N
 
 
 def endorsements(attested: Attested) -> Endorsements:
-    """The certificates that came with the evidence. MalformedError (``endorsements``) when the host gave none."""
+    """The certificates that came with the evidence; none for SEV, whose approval has all that is needed.
+
+    MalformedError (``endorsements``) when the host gave none.
+    """
+    if attested.evidence.technology == "sev":
+        return Endorsements(b"", (), ())
     return read_table(attested.evidence.certificates)
 
 
+def evidence_oid(attested: Attested) -> str:
+    """Which extension carries the evidence, in the request and in the certificate."""
+    return binding.SEV_EVIDENCE_OID if attested.evidence.technology == "sev" else binding.SNP_EVIDENCE_OID
+
+
 def evidence_extension(attested: Attested, found: Endorsements) -> bytes:
-    """The value of the extension that carries the evidence, in the request and in the certificate."""
+    """The value of that extension."""
+    if attested.evidence.technology == "sev":
+        return attested.evidence.report
     return binding.snp_evidence(attested.evidence.report, found.leaf, found.distributed_crls())
 
 
@@ -97,6 +109,9 @@ def repeatable_evidence(attested: Attested) -> tuple[bytes, bytes]:
     A Steward leaves the lists out of a certificate that would grow too large for a TLS handshake.
     """
     found = endorsements(attested)
+    if attested.evidence.technology == "sev":
+        value = evidence_extension(attested, found)
+        return value, value
     return evidence_extension(attested, found), binding.snp_evidence(attested.evidence.report, found.leaf)
 
 
@@ -112,7 +127,7 @@ def certification_request(attested: Attested, evidence: bytes) -> bytes:
 
     builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
     extensions = [
-        (binding.SNP_EVIDENCE_OID, evidence),
+        (evidence_oid(attested), evidence),
         (binding.MANIFEST_OID, binding.manifest_extension(attested.manifest_bytes)),
     ]
     if attested.key.sealing is not None:

@@ -39,13 +39,14 @@ def check_manifest(evidence: RawEvidence, manifest: bytes) -> Manifest:
     AuthenticityError (``manifest-not-attested``) when the host handed over another one than it launched with;
     EvidenceError (``manifest-technology``) for a technology whose evidence has no place for it yet; MalformedError.
     """
-    if evidence.technology != "snp":
+    if evidence.technology not in ("snp", "sev"):
         raise EvidenceError(
             f"a manifest cannot be checked against {evidence.technology} evidence",
             code="manifest-technology",
-            hint="launch on SEV-SNP, or with a simulated processor",
+            hint="launch on SEV-SNP or SEV, or with a simulated processor",
         )
-    if not hmac.compare_digest(evidence.report[HOST_DATA], hashlib.sha256(manifest).digest()):
+    launched = evidence.report[HOST_DATA] if evidence.technology == "snp" else evidence.manifest_digest
+    if not hmac.compare_digest(launched, hashlib.sha256(manifest).digest()):
         raise AuthenticityError(
             "the manifest is not the one that this Keep was launched with: its digest is not in the Keep's evidence",
             code="manifest-not-attested",
