@@ -53,8 +53,8 @@ def check_issued(
     """The chain that a Steward issued, once it is proved to be for this key, this manifest and under this CA.
 
     ``spki`` is what the request had; the certificate may carry any of ``evidence``, values of the extension
-    ``evidence_oid``, or none; ``ca`` is the manifest's pin; ``now`` is timezone-aware. Raises MalformedError, or AuthenticityError
-    (``certificate-key``, ``-manifest``, ``-evidence``, ``-ca``, ``-time``, ``-chain``).
+    ``evidence_oid``, or none; ``ca`` is the manifest's pin; ``now`` is timezone-aware. Raises MalformedError, or
+    AuthenticityError (``certificate-key``, ``-manifest``, ``-evidence``, ``-ca``, ``-time``, ``-chain``).
     """
     certificates = _load(chain)
     leaf = certificates[0]

@@ -2,7 +2,7 @@
 
 Formats are AMD's (SEV API 55766, appendix B and C); the key ids of ARK and ASK begin with SIMULATED, which is the only
 place where such certificates can say so. The private keys of ARK, ASK, CEK, OCA and PEK are thrown away when the
-platform is made: nothing more is ever signed under this root. What is kept is the PDH's, with which sessions are opened.
+platform is made: nothing more is ever signed under this root. The PDH's is kept, with which sessions are opened.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def _authority(
     return replace(bare, signature=_pss(signer, bare.body))
 
 
-def _bare(key: ec.EllipticCurvePrivateKey, usage: Usage, algorithm: Algorithm = Algorithm.ECDSA_SHA256) -> SevCertificate:
+def _bare(
+    key: ec.EllipticCurvePrivateKey, usage: Usage, algorithm: Algorithm = Algorithm.ECDSA_SHA256
+) -> SevCertificate:
     return SevCertificate(*API, usage, algorithm, signing.key_blob(key.public_key()))
 
 

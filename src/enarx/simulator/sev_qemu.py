@@ -8,18 +8,24 @@ whoever asks finds in ``area`` what the guest would find in its secret area.
 from __future__ import annotations
 
 import binascii
+import struct
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from uuid import UUID
 
 from enarx.errors import HostError
+from enarx.evidence.ovmf import parse_firmware
 from enarx.simulator.sev_firmware import ES, FirmwareError, SevFirmware, State
 
-SECRET_AREA: Final = 0x80C000
-"""Where the AmdSev build of OVMF has its secret area (guest physical address)."""
+SECRET_GUID: Final = UUID("4c2eb361-7d9b-4cc3-8081-127c90d3d294")
+"""Entry of a firmware's table that says where its secret area is: address u32, size u32 (OvmfPkg/ResetVector)."""
+NO_FIRMWARE_AREA: Final = (0x810000, 0xC00)
+"""Where it is said to be for a process Keep, which has no firmware: address and size."""
 CBITPOS: Final = 51
 REDUCED_PHYS_BITS: Final = 1
 
+_AREA: Final = struct.Struct("<II")
 _STATES: Final = {State.LUPDATE: "launch-update", State.LSECRET: "launch-secret", State.RUNNING: "running"}
 
 
@@ -29,11 +35,20 @@ class SimulatedQemu:
     def __init__(self, firmware: SevFirmware) -> None:
         self._firmware = firmware
         self._handle = 0
+        self._where = NO_FIRMWARE_AREA
 
     def start(
-        self, *, policy: int, dh_cert: bytes, session: bytes, data: Iterable[bytes], vmsas: Iterable[bytes] = ()
-    ) -> None:
-        """Launch a guest as ``-object sev-guest`` does, stopped. HostError when the firmware refuses."""
+        self, *, policy: int, dh_cert: bytes, session: bytes, data: Iterable[bytes], vmsas: Iterable[bytes] = (),
+        firmware: bytes | None = None,
+    ) -> None:  # fmt: skip
+        """Launch a guest as ``-object sev-guest`` does, stopped; ``data`` is what is measured, in order.
+
+        ``firmware`` is the image that says where the secret area is. HostError when the SEV firmware refuses,
+        MalformedError for an image that is none.
+        """
+        if firmware is not None:
+            entry = parse_firmware(firmware).table.get(SECRET_GUID, b"")
+            self._where = _AREA.unpack(entry) if len(entry) == _AREA.size else (0, 0)
         try:
             handle = self._firmware.launch_start(policy, dh_cert, session)
             for piece in data:
@@ -49,7 +64,7 @@ class SimulatedQemu:
     @property
     def area(self) -> bytes:
         """What a running guest finds in its secret area; nothing where nothing was injected."""
-        return self._firmware.read_memory(self._handle, SECRET_AREA)
+        return self._firmware.read_memory(self._handle, self._where[0])
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """One QMP command and what it returns; HostError (``qmp-refused``) for what QEMU answers with an error."""
@@ -67,7 +82,10 @@ class SimulatedQemu:
                 return {"data": b64encode(self._measurement).decode()}
             if command == "sev-inject-launch-secret":
                 header, data = _base64(given, "packet-header"), _base64(given, "secret")
-                self._firmware.launch_secret(self._handle, header, data, int(given.get("gpa", SECRET_AREA)))
+                address, size = self._where
+                if "gpa" not in given and not size:
+                    raise HostError("SEV: no secret area found in OVMF, gpa must be specified.", code="qmp-refused")
+                self._firmware.launch_secret(self._handle, header, data, int(given.get("gpa", address)))
                 return {}
             if command == "cont":
                 self._firmware.launch_finish(self._handle)

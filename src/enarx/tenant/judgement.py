@@ -69,7 +69,7 @@ def authenticate_enrolled(
     """
     evidence = parse_sev_evidence(value)
     table = sev_rules(policy, simulated=parse_approval(evidence.approval).approval.simulated)
-    return authenticate_keep(evidence, report_data(spki), table.accepts(authority), now, verifier, trail)
+    return authenticate_keep(evidence, report_data(spki), table.accepts(authority), now, verifier=verifier, trail=trail)
 
 
 def appraise_enrolled(keep: Authentic[EnrolledKeep], policy: Policy, rules: list[Rule]) -> None:

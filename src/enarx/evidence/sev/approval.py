@@ -75,7 +75,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class SignedApproval:
-    """An approval with whose word it is: ``spki`` (DER) and ``signature`` over ``signed``. Nothing of it is verified."""
+    """An approval and whose word it is: ``spki`` (DER) and ``signature`` over ``signed``. Nothing is verified."""
 
     approval: Approval
     spki: bytes

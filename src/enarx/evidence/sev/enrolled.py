@@ -74,6 +74,7 @@ def authenticate_keep(
     report_data: bytes,
     approvers: Collection[bytes],
     now: datetime,
+    *,
     verifier: Verifier,
     trail: list[Rule] | None = None,
 ) -> Authentic[EnrolledKeep]:
