@@ -1,6 +1,6 @@
 """A SEV launch by SIMULATED firmware, approved by a real approver: every step of a real one but for the silicon.
 
-It stands where the simulated processor of SEV-SNP stands (``enarx.host.attested``): launched in a thread of its own while
+It stands where the simulated processor of SEV-SNP stands (``enarx.host.attested``): launched in a thread while
 the Keep starts, and then asked by the Keep, which gets the secret area in place of reports.
 """
 
@@ -18,6 +18,8 @@ from enarx.host.sev.launch import Approver, Technology, platform_certificates, r
 from enarx.host.sev.monitor import query_capabilities
 
 if TYPE_CHECKING:
+    from enarx.evidence.hashtable import KernelHashes
+    from enarx.evidence.vmsa import Vcpus
     from enarx.simulator.sev_qemu import SimulatedQemu
 
 READY_SECONDS: Final = 120.0
@@ -40,6 +42,18 @@ class Contents:
     def technology(self) -> Technology:
         """SEV-ES where there are registers to protect."""
         return _ES if self.vmsas else "sev"
+
+
+def direct_boot(firmware: bytes, hashes: KernelHashes, vcpus: Vcpus | None) -> Contents:
+    """What QEMU has measured of a guest that boots a kernel directly; ``vcpus`` for SEV-ES, None for SEV.
+
+    Raises MalformedError or UsageError for firmware that cannot be launched so.
+    """
+    from enarx.evidence.ovmf import parse_firmware
+    from enarx.evidence.sev.measure import vmsa_pages
+
+    pages = tuple(vmsa_pages(parse_firmware(firmware).layout, vcpus)) if vcpus is not None else ()
+    return Contents((firmware, hashes.table()), pages, firmware)
 
 
 class SimulatedSevLaunch:
