@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "launch": "approve SEV launches while they happen, as their tenant",
     "steward": "run the service that attests Keeps and issues their certificates",
     "policy": "validate a Steward's policy, and explain its decisions",
+    "image": "build the image of a VM Keep",
     "simulator": "the SIMULATED secure processor of this machine",
     "demo": "an example workload proves itself, serves a page, and is found out when it is swapped",
 }
