@@ -14,7 +14,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from typing import Final
-from uuid import UUID
 
 from enarx.errors import MalformedError
 
@@ -59,7 +58,13 @@ def _entry(data: bytes, at: int, stop: int) -> tuple[tuple[str, bytes], int]:
     guid, length = _HEAD.unpack_from(data, at)
     if not _HEAD.size <= length <= stop - at:
         raise _malformed(f"an entry says that it has {length} bytes, {stop - at} are there")
-    return (str(UUID(bytes_le=guid)), data[at + _HEAD.size : at + length]), at + length
+    return (_text(guid), data[at + _HEAD.size : at + length]), at + length
+
+
+def _text(guid: bytes) -> str:
+    """A GUID as Linux writes it; by hand, because the module for it would be one more in the Keep's image."""
+    first, second, third = struct.unpack_from("<IHH", guid)
+    return f"{first:08x}-{second:04x}-{third:04x}-{guid[8:10].hex()}-{guid[10:].hex()}"
 
 
 def _malformed(what: str) -> MalformedError:

@@ -13,10 +13,24 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from enarx.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from enarx.host.launch import RunningKeep
+    from enarx.host.sev.launch import Approver
 
 KINDS: Final = MappingProxyType({"process": "enarx.host.kinds.process", "vm": "enarx.host.kinds.vm"})
 """Kind of Keep, and the module whose ``start`` is a `Start`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """That a launch is one of SEV: which approver of the tenant's judges it while it happens, and what it is shown.
+
+    ``launched`` gives the manifest and the signatures of the package, for which it has to read what is launched.
+    """
+
+    approver: Approver
+    launched: Callable[[], tuple[bytes, Sequence[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,7 @@ class Plan:
 
     ``host_data`` gives the digest of the launch's manifest, 32 bytes, for which it has to read what is launched: a kind
     of Keep that is launched with it calls it, others start while that is read. None when nothing is to be proved.
+    ``approval`` is for a launch of SEV: on a SIMULATED platform, where the kind of Keep is not one of SEV itself.
     ``lies`` names how a SIMULATED processor misbehaves. ``memory`` in MiB, ``cpus`` and ``image`` are for a virtual
     machine, None for their defaults. ``now`` is the clock, ``say`` tells the person at the
     terminal, ``detail`` who asked for more.
@@ -34,6 +49,7 @@ class Plan:
     say: Callable[[str], None]
     detail: Callable[[str], None]
     host_data: Callable[[], bytes] | None = None
+    approval: Approval | None = None
     lies: str = ""
     image: Path | None = None
     memory: int | None = None
