@@ -33,8 +33,9 @@ MANIFEST_OID: Final = f"{_ARC}.1"
 """Extension of a certification request: OCTET STRING of the canonical manifest."""
 MANIFEST_DIGEST_OID: Final = f"{_ARC}.2"
 """Extension of an issued certificate: OCTET STRING of the manifest's SHA-256."""
-
-SEV_EVIDENCE_OID: Final = f"{_ARC}.4"
+TDX_EVIDENCE_OID: Final = f"{_ARC}.4"
+"""Extension of a certification request: OCTET STRING of a TDX quote. The published Enarx has none for TDX."""
+SEV_EVIDENCE_OID: Final = f"{_ARC}.5"
 """Extension of a request and a certificate: that this key belongs to an approved SEV launch, see `sev_evidence`."""
 
 _SECRET_LABEL: Final = b"enarx secret v1\0"
@@ -100,6 +101,11 @@ def sev_evidence(approval: bytes, signature: bytes) -> bytes:
     ``signature`` is ECDSA with SHA-384 (DER) over `sev_statement` by the key that the approval names.
     """
     return encode(_SEQUENCE, encode(_OCTET_STRING, approval) + encode(_OCTET_STRING, signature))
+
+
+def tdx_evidence(quote: bytes) -> bytes:
+    """The value of the TDX evidence extension. The quote brings its own certificates."""
+    return encode(_OCTET_STRING, quote)
 
 
 def manifest_extension(manifest: bytes) -> bytes:

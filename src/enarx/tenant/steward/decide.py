@@ -22,6 +22,7 @@ from enarx.evidence.binding import (
     SEV_EVIDENCE_OID,
     SGX_EVIDENCE_OID,
     SNP_EVIDENCE_OID,
+    TDX_EVIDENCE_OID,
 )
 from enarx.evidence.certificate import Extension
 from enarx.evidence.sev.enrolled import EnrolledKeep
@@ -45,7 +46,15 @@ from enarx.tenant.steward.csr import CertificationRequest, parse_request, verify
 from enarx.tenant.steward.decision import Decision, Grant, Request
 from enarx.tenant.workloads import Workload, judge_workload, written
 
-_EVIDENCE = {KVM_EVIDENCE_OID: "kvm", SGX_EVIDENCE_OID: "sgx", SNP_EVIDENCE_OID: "snp", SEV_EVIDENCE_OID: "sev"}
+_EVIDENCE = {
+    KVM_EVIDENCE_OID: "kvm",
+    SEV_EVIDENCE_OID: "sev",
+    SGX_EVIDENCE_OID: "sgx",
+    SNP_EVIDENCE_OID: "snp",
+    TDX_EVIDENCE_OID: "tdx",
+}
+_NOT_VERIFIED = ("sgx", "tdx")
+"""Technologies whose evidence is known by name alone: nothing in it is read, and no policy can accept it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +126,11 @@ class _Case:
         manifest = self._manifest(csr)
         if self.technology == "kvm":
             return self._kvm(csr, extension)
-        if self.technology == "sgx":
+        if self.technology in _NOT_VERIFIED:
             raise PolicyError(
-                "SGX evidence is not supported", code="technology-unsupported", hint="run the Keep on AMD SEV-SNP"
+                f"{self.technology.upper()} evidence is not supported",
+                code="technology-unsupported",
+                hint="run the Keep on AMD SEV-SNP",
             )
         sealing_key = _sealing_key(csr)
         self.stage = "evidence"
