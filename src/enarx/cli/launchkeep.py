@@ -27,7 +27,8 @@ def add_launch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", metavar="KIND", default=os.environ.get("ENARX_BACKEND", "process"),
         help="kind of Keep: `process` (default) or `vm`, a virtual machine that QEMU runs, neither of which isolates "
-        "anything from this machine; or `snp` or `tdx`, on a processor that does (default: $ENARX_BACKEND)",
+        "anything from this machine; or `snp`, `sev`, `sev-es` or `tdx`, on a processor that does "
+        "(default: $ENARX_BACKEND)",
     )  # fmt: skip
     _add_machine(parser)
     _add_hardware(parser)
@@ -235,7 +236,8 @@ def _plan(args: argparse.Namespace, content: _Content) -> Plan:
         _now, log, log if args.verbose else _quiet,
         host_data=content.host_data if proves else None, config_id=content.config_id if proves else None,
         approval=_approval(args, content), lies=args.simulator_misbehave, image=file(args.image), memory=args.memory,
-        cpus=args.cpus, hardware=Hardware(file(args.firmware), file(args.id_block), file(args.id_auth), file(args.certificates)),
+        cpus=args.cpus,
+        hardware=Hardware(file(args.firmware), file(args.id_block), file(args.id_auth), file(args.certificates)),
     )  # fmt: skip
 
 

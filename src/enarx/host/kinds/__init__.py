@@ -23,6 +23,8 @@ KINDS: Final = MappingProxyType(
         "process": "enarx.host.kinds.process",
         "vm": "enarx.host.kinds.vm",
         "snp": "enarx.host.kinds.snp",
+        "sev": "enarx.host.kinds.sev",
+        "sev-es": "enarx.host.kinds.sev_es",
         "tdx": "enarx.host.kinds.tdx",
     }
 )
@@ -160,7 +162,7 @@ def refuse_simulator(kind: str, plan: Plan) -> None:
 
 
 def refuse_approver(kind: str, plan: Plan) -> None:
-    """For a Keep that asks for its own evidence while it runs. Raises UsageError when it is to be approved of before."""
+    """For a Keep that has its evidence while it runs. Raises UsageError when it is to be approved of before."""
     if plan.approval is not None:
         raise UsageError(
             f"--approver is for launches of SEV and SEV-ES, and a {kind} Keep proves itself to its Steward alone",
