@@ -35,15 +35,20 @@ def start(plan: Plan) -> Started:
 
     guest = Guest(program, arguments, simulated=plan.host_data is not None)
     processor: Processor | None = None
-    if guest.channel is not None and plan.approval is not None:
-        from enarx.host.sev.simulated import SimulatedSevLaunch
+    try:
+        if guest.channel is not None and plan.approval is not None:
+            from enarx.host.sev.simulated import SimulatedSevLaunch
 
-        contents = sev_contents(image, machine)
-        processor = SimulatedSevLaunch(guest.channel, plan.approval.approver, contents, plan.approval.launched)
-    elif guest.channel is not None:
-        from enarx.host.attested import SimulatedLaunch
+            contents = sev_contents(image, machine)
+            processor = SimulatedSevLaunch(guest.channel, plan.approval.approver, contents, plan.approval.launched)
+        elif guest.channel is not None:
+            from enarx.host.attested import SimulatedLaunch
 
-        processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+            processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+    except BaseException:
+        guest.kill()
+        guest.wait()
+        raise
     return Started(guest.carry(), guest.pid, processor, str(machine), str(accelerator))
 
 
