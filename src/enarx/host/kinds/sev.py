@@ -91,7 +91,7 @@ def ask_capabilities(program: str) -> Capabilities:
     except HostError as error:
         process.kill()
         process.wait()
-        lines = "".join(f"\n  {line}" for line in said.lines(SHOWN_LINES))
+        lines = "".join(f"\n  {line}" for line in said.lines()[-SHOWN_LINES:])
         raise HostError(
             f"QEMU cannot say what SEV this platform has: {error.message}{lines}",
             code="sev-capabilities",
