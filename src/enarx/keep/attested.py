@@ -90,7 +90,7 @@ def attest(manifest: bytes, candidates: Sequence[Source], *, key: Key | None = N
 def with_certificates(attested: Attested, table: bytes) -> Attested:
     """The same with the host's certificate table, where none came with the evidence itself.
 
-    QEMU answers a guest's extended request with an empty table, so the host hands its own over with the launch.
+    No QEMU can be told what to answer a guest's extended request with, so the host hands a table over with the launch.
     """
     if attested.evidence.certificates or not table:
         return attested

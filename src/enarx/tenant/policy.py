@@ -142,7 +142,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
     return Policy(
         digest=hashlib.sha256(data).digest(),
         text=data.decode(),
-        snp=_evidence(document, "snp", read_snp(reader, top["snp"])) if "snp" in top else None,
+        snp=_evidence(document, "snp", read_snp(reader, top["snp"]), read) if "snp" in top else None,
         simulated=simulated,
         simulated_roots=roots,
         workloads=workloads,
@@ -157,7 +157,9 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
     )
 
 
-def _evidence(document: Document, name: str, table: Mapping[str, Any], *, simulated: bool = False) -> SnpPolicy:
+def _evidence(
+    document: Document, name: str, table: Mapping[str, Any], read: Read, *, simulated: bool = False
+) -> SnpPolicy:
     stated = dict(table)
     if stated.get("simulated") is not None:
         hint = "name the simulator under [simulated]; [snp] is for hardware"
@@ -165,7 +167,7 @@ def _evidence(document: Document, name: str, table: Mapping[str, Any], *, simula
     if simulated:
         stated["simulated"] = True
     try:
-        return policy_from_table(stated, f"policy {name}")
+        return policy_from_table(stated, f"policy {name}", lambda file, limit: read(file, limit, False))
     except ConfigError as error:
         message = error.message.replace("[snp]", f"[{name}]")
         raise document.error((name,), error.code, message, error.hint) from error
@@ -191,7 +193,7 @@ def _simulated(
     except ConfigError as error:
         raise document.error(path, "policy-value", error.message, error.hint) from error
     rest = {key: value for key, value in table.items() if key not in own}
-    return _evidence(document, "simulated", rest, simulated=True), roots
+    return _evidence(document, "simulated", rest, read, simulated=True), roots
 
 
 def _secrets(reader: tables.Tables, listed: Any, known: set[str], read: Read) -> tuple[Secret, ...]:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from enarx.host.platform.qemufacts import PROGRAM, ask_qemu, find_qemu
+from enarx.host.platform.qemufacts import ask_qemu, find_qemu
+from enarx.host.qemu.program import NAME
 
 
 def test_the_real_qemu_says_its_version_and_its_objects(require_tool: Callable[[str, str], Path]) -> None:
-    path = require_tool(PROGRAM, "qemu-system-x86")
+    path = require_tool(NAME, "qemu-system-x86")
 
     found = ask_qemu(str(path))
 

@@ -219,7 +219,7 @@ def test_each_thing_that_an_snp_host_lacks_is_named_with_what_to_do(
     with pytest.raises(HostError) as caught:
         require("snp", facts)
     assert caught.value.code == "platform-unsuitable"
-    assert all(f"- {name}: " in caught.value.message for name in names)
+    assert all(f", {name}: " in caught.value.message for name in names)
     assert "enarx platform info" in caught.value.hint
 
 

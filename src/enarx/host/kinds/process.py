@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from enarx.host.kinds import Plan, Processor, Started, refuse_machine_options
+from enarx.host.kinds import Plan, Processor, Started, refuse_hardware_options, refuse_machine_options
 from enarx.host.process import COMMAND, KeepProcess, code_directories
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def start(plan: Plan) -> Started:
     """Start one. Raises HostError or UsageError."""
     refuse_machine_options("process", plan)
+    refuse_hardware_options("process", plan.hardware)
     keep = KeepProcess(measured=plan.host_data is not None)
     if keep.channel is None:
         return Started(keep, keep.pid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enarx.host.image.layout import Image, default_directory, open_image
-from enarx.host.kinds import Plan, Processor, Started
+from enarx.host.kinds import Plan, Processor, Started, refuse_hardware_options
 from enarx.host.qemu.accelerator import choose
 from enarx.host.qemu.command import Descriptors, vm_arguments
 from enarx.host.qemu.guest import Guest
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def start(plan: Plan) -> Started:
     """Start one. Raises HostError or UsageError."""
+    refuse_hardware_options("vm", plan.hardware)
     image = open_image(plan.image or default_directory())
     machine = machine_of(plan)
     program = find_qemu()
@@ -34,15 +35,20 @@ def start(plan: Plan) -> Started:
 
     guest = Guest(program, arguments, simulated=plan.host_data is not None)
     processor: Processor | None = None
-    if guest.channel is not None and plan.approval is not None:
-        from enarx.host.sev.simulated import SimulatedSevLaunch
+    try:
+        if guest.channel is not None and plan.approval is not None:
+            from enarx.host.sev.simulated import SimulatedSevLaunch
 
-        contents = sev_contents(image, machine)
-        processor = SimulatedSevLaunch(guest.channel, plan.approval.approver, contents, plan.approval.launched)
-    elif guest.channel is not None:
-        from enarx.host.attested import SimulatedLaunch
+            contents = sev_contents(image, machine)
+            processor = SimulatedSevLaunch(guest.channel, plan.approval.approver, contents, plan.approval.launched)
+        elif guest.channel is not None:
+            from enarx.host.attested import SimulatedLaunch
 
-        processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+            processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+    except BaseException:
+        guest.kill()
+        guest.wait()
+        raise
     return Started(guest.carry(), guest.pid, processor, str(machine), str(accelerator))
 
 

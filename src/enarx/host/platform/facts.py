@@ -12,9 +12,8 @@ from enarx.host.platform.kvm import API_VERSION, KVM_DEVICE, VM_TYPES, KvmFacts
 from enarx.host.platform.machine import Machine
 from enarx.host.platform.qemufacts import QemuFacts
 from enarx.host.platform.rows import Row, group
+from enarx.host.qemu.machine import DEFAULT_MEMORY_MIB
 
-DEFAULT_MEMORY_MIB: Final = 512
-"""Memory of a guest that nobody has said otherwise of (MiB)."""
 _RELEASE: Final = re.compile(r"(\d{1,4})\.(\d{1,4})")
 
 

@@ -11,7 +11,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Final
 
-PROGRAM: Final = "qemu-system-x86_64"
+from enarx.host.qemu.program import NAME
+
 ANSWER_SECONDS: Final = 20.0
 """How long QEMU may take to say what it can (seconds)."""
 OUTPUT_MAX_BYTES: Final = 1 << 20
@@ -37,13 +38,13 @@ class QemuFacts:
 
 def find_qemu() -> str | None:
     """The QEMU that is started: what PATH finds first."""
-    return shutil.which(PROGRAM)
+    return shutil.which(NAME)
 
 
 def ask_qemu(path: str | None) -> QemuFacts:
     """What the QEMU at ``path`` is and can do. Starts it twice, without a machine."""
     if path is None:
-        return QemuFacts(failure=f"no {PROGRAM} in PATH")
+        return QemuFacts(failure=f"no {NAME} in PATH")
     said = _output(path, "--version")
     found = _VERSION.search(said or "")
     if said is None or found is None:

@@ -7,7 +7,7 @@ still to show that it can. ``require`` is the same judgement in front of a launc
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,12 +15,13 @@ from enarx import __version__
 from enarx.errors import HostError, UsageError
 from enarx.host.platform import amd, intel, local
 from enarx.host.platform.cpu import read_cpu
-from enarx.host.platform.facts import DEFAULT_MEMORY_MIB, Facts, Needs
+from enarx.host.platform.facts import Facts, Needs
 from enarx.host.platform.firmware import read_firmware
 from enarx.host.platform.kvm import read_kvm
 from enarx.host.platform.machine import Machine
 from enarx.host.platform.qemufacts import QemuFacts, ask_qemu, find_qemu
 from enarx.host.platform.rows import Backend, Row
+from enarx.host.qemu.machine import DEFAULT_MEMORY_MIB
 
 BACKENDS: Final[dict[str, Callable[[Facts], tuple[Row, ...]]]] = {
     "process": local.process,
@@ -107,14 +108,26 @@ def require(kind: str, facts: Facts) -> None:
             code="backend-unknown",
             hint=f"one of {', '.join(BACKENDS)}",
         )
-    missing = Backend(kind, judge(facts)).failures()
+    missing = list(_missing(judge(facts)))
     if missing:
-        listed = "".join(f"\n  - {row.name}: {row.info}{'; ' + row.advice if row.advice else ''}" for row in missing)
+        listed = "".join(f"\n  - {what}" for what in missing)
         raise HostError(
             f'Keep backend "{kind}" is not available on this platform, and nothing was started:{listed}',
             code="platform-unsuitable",
             hint="`enarx platform info` shows everything that was looked at",
         )
+
+
+def _missing(rows: Iterable[Row], within: str = "") -> Iterator[str]:
+    """The innermost rows that are required and do not pass, in words."""
+    for row in rows:
+        name = f"{within}, {row.name}" if within else row.name
+        if row.passed or not row.required:
+            continue
+        if row.rows:
+            yield from _missing(row.rows, name)
+        else:
+            yield f"{name}: {row.info}{'; ' + row.advice if row.advice else ''}"
 
 
 def _system(facts: Facts) -> str:
