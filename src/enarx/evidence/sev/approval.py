@@ -91,7 +91,7 @@ class SignedApproval:
 def sign_approval(approval: Approval, spki: bytes, sign: Callable[[bytes], bytes]) -> bytes:
     """The approval, signed: ``sign`` makes an ECDSA signature (DER) with the key of ``spki``, by its curve's digest."""
     body = approval.body()
-    if body != _parse_body(body).body():  # so that nothing is ever signed that would be read otherwise
+    if _parse_body(body) != approval:  # so that nothing is ever signed that would be read otherwise
         raise ValueError("the approval has no exact encoding")
     signature = sign(_LABEL + body + spki)
     return body + _LENGTH.pack(len(spki)) + spki + _LENGTH.pack(len(signature)) + signature
