@@ -64,7 +64,7 @@ port = {port}
 POLICY: Final = """
 [simulated]
 root = "{root}"
-measurement = ["{measurement}"]
+{accepted}
 
 [workload.web]
 digest = ["{module}"]
@@ -186,7 +186,7 @@ class _Scene:
         module, config = digest_of(self.module.read_bytes()), digest_of(self.config.read_bytes())
         policy = self.steward / "steward.toml"
         stated = POLICY.format(
-            root=self.root.name, measurement=self.measurement, module=module, config=config, name=NAME
+            root=self.root.name, accepted=self._accepted(), module=module, config=config, name=NAME
         ).replace(self.root.name, f"../{self.root.name}")
         policy.write_text(policy.read_text() + stated)
         show.step(
@@ -206,11 +206,29 @@ class _Scene:
             from enarx.cli.child import ask
 
             return ask("simulator", "measure").strip()
-        from enarx.host.image.layout import open_image
-        from enarx.host.kinds.vm import expected_digest
-        from enarx.host.qemu.machine import Machine
+        from enarx.evidence.reference import parse_reference_values
+        from enarx.evidence.vcpu import vcpu_signature
+        from enarx.host.qemu.machine import CPU_MODEL, Machine
 
-        return expected_digest(open_image(self.image), Machine()).hex()
+        signature, count = vcpu_signature(CPU_MODEL), Machine().cpus
+        for value in parse_reference_values(self._reference_values().read_bytes()):
+            if (value.technology, value.vcpus) == ("snp", count) and vcpu_signature(value.model) == signature:
+                return value.measurement.hex()
+        raise HostError("the image states no launch digest for this machine", code="demo-image")
+
+    def _reference_values(self) -> Path:
+        from enarx.host.image.layout import REFERENCE_VALUES
+
+        return (self.image or self.directory) / REFERENCE_VALUES
+
+    def _accepted(self) -> str:
+        """What the policy says of the measurement: the image's own reference values, for this machine."""
+        if self.image is None:
+            return f'measurement = ["{self.measurement}"]'
+        from enarx.host.qemu.machine import CPU_MODEL, Machine
+
+        values = str(self._reference_values()).replace("\\", "\\\\").replace('"', '\\"')
+        return f'include = {{ file = "{values}", model = ["{CPU_MODEL}"], vcpus = [{Machine().cpus}] }}'
 
     def manifest(self) -> bytes:
         """The digest of the manifest that this launch must have: the client knows what was deployed."""
