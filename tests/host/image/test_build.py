@@ -46,7 +46,7 @@ def test_two_builds_in_different_places_are_the_same_bytes(image: layout.Image, 
         "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TZ": "Pacific/Chatham", "LC_ALL": "C", "PYTHONHASHSEED": "77",
         "TMPDIR": str(tmp_path), "SOURCE_DATE_EPOCH": "1",
     }  # fmt: skip
-    options = ["-o", other, "--lock", images.lock_file(), "--cache-dir", default_cache()]
+    options: list[str | Path] = ["-o", other, "--lock", images.lock_file(), "--cache-dir", default_cache()]
     done = subprocess.run(
         [support.command(), "image", "build", *options], env=environment, cwd=tmp_path, umask=0o077,
         capture_output=True, timeout=images.BUILD_SECONDS, check=False,
