@@ -59,7 +59,8 @@ def _add_hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id-auth", metavar="FILE", help="with snp: its authentication information, 4096 bytes")
     parser.add_argument(
         "--certificates", metavar="FILE",
-        help="with snp and --steward: the processor's certificate table, for hosts whose QEMU gives guests none",
+        help="with snp and --steward: the processor's certificate table, for hosts whose QEMU gives guests none; with "
+        "sev and sev-es: the signed chip key (CEK) that AMD gives out, and ASK and ARK behind it where they are needed",
     )  # fmt: skip
     parser.add_argument("--firmware", metavar="FILE", help="with tdx: firmware that is built for TDX")
 
@@ -114,7 +115,7 @@ class _Content:
         self._package: Package | None = None
         self._allow, self._load = args.allow, load
         self._require_sandbox = args.require_sandbox
-        self._certificates = args.certificates
+        self._certificates = None if args.backend in ("sev", "sev-es") else args.certificates
         if self._certificates and self.steward is None:
             raise UsageError("--certificates goes with --steward", hint="without a Steward nobody reads them")
 

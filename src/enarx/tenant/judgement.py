@@ -48,7 +48,7 @@ def sev_rules(policy: Policy, *, simulated: bool) -> SevRules:
         raise PolicyError(
             f"the policy has no [{name}] table, so none of its launches is accepted",
             code="policy-no-table",
-            hint=f"add [{name}] with launch_digests or reference_values",
+            hint=f"add [{name}] with launch_digests, or include an image's",
         )
     return table
 
