@@ -60,6 +60,15 @@ def machine_of(plan: Plan) -> Machine:
     )
 
 
+def expected_digest(image: Image, machine: Machine) -> bytes:
+    """The launch digest (48 bytes) of this guest. Raises UsageError or MalformedError."""
+    from enarx.evidence.launchfile import read_firmware
+    from enarx.evidence.snp.measure import launch_digest
+
+    vcpus, hashes = _measured(image, machine)
+    return launch_digest(read_firmware(image.firmware), vcpus, hashes)
+
+
 def _measured(image: Image, machine: Machine) -> tuple[Vcpus, KernelHashes]:
     from enarx.evidence.launchfile import kernel_hashes
     from enarx.evidence.vcpu import vcpu_signature
