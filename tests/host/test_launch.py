@@ -55,6 +55,10 @@ class ScriptedKeep:
         assert not self._thread.is_alive()
         return -9 if self.killed.is_set() else 0
 
+    def obituary(self) -> HostError:
+        self.kill()
+        return HostError(f"it ended with {self.wait()}", code="keep-died")
+
 
 def run(script: Script, cache: DiskCache | None = None, **package: Any) -> Ending:
     """Serve the scripted Keep to its end."""

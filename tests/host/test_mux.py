@@ -69,6 +69,10 @@ class ScriptedKeep:
             assert not thread.is_alive()
         return 0
 
+    def obituary(self) -> HostError:
+        self.kill()
+        return HostError(f"it ended with {self.wait()}", code="keep-died")
+
 
 def run(script: Script) -> Ending:
     with nothing_left_open(ENOUGH):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from enarx.errors import SandboxError
+from enarx.errors import HostError, SandboxError
 from enarx.host.cache import DiskCache
 from enarx.host.launch import Ending, Host, Package
 from enarx.host.process import KeepProcess
@@ -55,6 +55,9 @@ class OwnKeep:
         self._thread.join(SECONDS)
         assert self.status is not None
         return self.status
+
+    def obituary(self) -> HostError:
+        return HostError(f"it ended with {self.wait()}", code="keep-died")
 
 
 def run(

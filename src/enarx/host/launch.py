@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from enarx.errors import EnarxError, HostError, LinkError, StreamError, UsageError
+from enarx.errors import EnarxError, LinkError, StreamError, UsageError
 from enarx.host import streams
 from enarx.host.cache import MAX_ENTRY_BYTES, DiskCache
 from enarx.host.filebytes import Data, FileBytes, digest_of, parts_of
@@ -51,9 +51,14 @@ class RunningKeep(Protocol):
     def failure(self) -> EnarxError | None:
         """What broke the link, if that is known and is not the Keep's end."""
 
-    def kill(self) -> None: ...
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
 
-    def wait(self) -> int: ...
+    def wait(self) -> int:
+        """Wait for its end: its status, as ``os.waitstatus_to_exitcode`` gives it."""
+
+    def obituary(self) -> EnarxError:
+        """The link has ended, and the Keep has not said why: see to it that it has ended, and say how."""
 
 
 @dataclass(slots=True)
@@ -257,21 +262,11 @@ class Host:
         except OSError:
             data = b""
         if not data:
-            self._keep.kill()
-            status = self._keep.wait()
             if self._signal:
                 self._ending = Ending(0)
                 return
-            if self._keep.failure is not None:
-                raise self._keep.failure
-            if self._outbox.failure is not None:
-                raise self._outbox.failure
-            how = f"by signal {-status}" if status < 0 else f"with status {status}"
-            raise HostError(
-                f"the Keep ended unexpectedly {how}",
-                code="keep-died",
-                hint="run again with --verbose; if it was killed for lack of memory, lower `memory` under [limits]",
-            )
+            died = self._keep.obituary()
+            raise self._keep.failure or self._outbox.failure or died
         for frame in self._decoder.feed(data, []):
             self._handle(frame)
 

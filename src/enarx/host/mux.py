@@ -38,6 +38,8 @@ class Started(Protocol):
 
     def wait(self) -> int: ...
 
+    def obituary(self) -> EnarxError: ...
+
 
 class CarriedKeep:
     """A `RunningKeep` whose link goes over the port ``port``, which is taken over.
@@ -47,6 +49,8 @@ class CarriedKeep:
 
     def __init__(self, keep: Started, port: socket.socket, connect: Connect | None = None) -> None:
         self.failure: EnarxError | None = None
+        self.greeted = threading.Event()
+        """The Keep has said HELLO, or the link is over."""
         self._keep = keep
         self.link, far = socket.socketpair()
         line = Port(port.detach()) if connect is None else Line(port.detach(), connect)
@@ -56,10 +60,14 @@ class CarriedKeep:
 
     def _run(self) -> None:
         try:
+            self._mux.run_until_greeted()
+            self.greeted.set()
             self._mux.run()
         except LinkError as error:
             if error.code != "link-closed":  # else the Keep has ended, and its status says more
                 self.failure = error
+        finally:
+            self.greeted.set()
 
     def kill(self) -> None:
         """End the Keep, and the link with it, at once."""
@@ -72,6 +80,12 @@ class CarriedKeep:
         status = self._keep.wait()
         self._thread.join()
         return status
+
+    def obituary(self) -> EnarxError:
+        """The link has ended, and the Keep has not said why: see to it that it has ended, and say how."""
+        died = self._keep.obituary()
+        self._thread.join()
+        return died
 
 
 class Line(Port):

@@ -147,6 +147,17 @@ class KeepProcess:
             self._status = os.waitstatus_to_exitcode(status)
         return self._status
 
+    def obituary(self) -> HostError:
+        """End it, and say how it ended."""
+        self.kill()
+        status = self.wait()
+        how = f"by signal {-status}" if status < 0 else f"with status {status}"
+        return HostError(
+            f"the Keep ended unexpectedly {how}",
+            code="keep-died",
+            hint="run again with --verbose; if it was killed for lack of memory, lower `memory` under [limits]",
+        )
+
 
 def _inheritable() -> list[int]:
     """Descriptors of this process that a child would get: those that our own parent left open for us."""

@@ -61,6 +61,15 @@ class Mux:
         finally:
             self.close()
 
+    def run_until_greeted(self) -> None:
+        """The beginning of `run`, until the other end is there."""
+        try:
+            while not self.over and not self._transit.established:
+                self.turn()
+        except BaseException:
+            self.close()
+            raise
+
     def turn(self, *, wait: bool = True) -> None:
         """Move what can be moved now; with ``wait``, sleep until there is something. Raises LinkError."""
         for fd, events in self._events.wait(self._patience() if wait and not self._more() else 0):

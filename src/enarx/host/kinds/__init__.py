@@ -1,0 +1,96 @@
+"""The kinds of Keep: one module for each, behind one interface that starts a Keep and its secure processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from enarx.errors import UsageError
+
+if TYPE_CHECKING:
+    from enarx.host.launch import RunningKeep
+
+KINDS: Final = MappingProxyType({"process": "enarx.host.kinds.process", "vm": "enarx.host.kinds.vm"})
+"""Kind of Keep, and the module whose ``start`` is a `Start`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked of a Keep, apart from what runs in it.
+
+    ``host_data`` gives the digest of the launch's manifest, 32 bytes, for which it has to read what is launched: a kind
+    of Keep that is launched with it calls it, others start while that is read. None when nothing is to be proved.
+    ``lies`` names how a SIMULATED processor misbehaves. ``memory`` in MiB, ``cpus`` and ``image`` are for a virtual
+    machine, None for their defaults. ``now`` is the clock, ``say`` tells the person at the
+    terminal, ``detail`` who asked for more.
+    """
+
+    now: Callable[[], datetime]
+    say: Callable[[str], None]
+    detail: Callable[[str], None]
+    host_data: Callable[[], bytes] | None = None
+    lies: str = ""
+    image: Path | None = None
+    memory: int | None = None
+    cpus: int | None = None
+
+
+class Processor(Protocol):
+    """The secure processor of a Keep that proves itself, while the Keep starts."""
+
+    failure: BaseException | None
+
+    def wait(self) -> None:
+        """Until it can answer the Keep. Raises EnarxError."""
+
+    def finish(self, host_data: bytes) -> None:
+        """The launch is for the manifest with this digest."""
+
+    def abandon(self) -> None:
+        """There will be no launch, or it is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A Keep that has been started as the process ``pid``, and its processor, if it has one.
+
+    ``machine`` and ``accelerator`` say in words what a virtual machine consists of, and what runs it and why.
+    """
+
+    keep: RunningKeep
+    pid: int
+    processor: Processor | None = None
+    machine: str = ""
+    accelerator: str = ""
+
+
+class Start(Protocol):
+    """Starts a Keep; must be called by a thread that lives as long as the Keep shall. Raises EnarxError."""
+
+    def __call__(self, plan: Plan) -> Started: ...
+
+
+def start_of(kind: str) -> Start:
+    """How Keeps of this kind are started. Raises UsageError (``backend-unknown``)."""
+    module = KINDS.get(kind)
+    if module is None:
+        raise UsageError(
+            f'Keep backend identifier "{kind}" is unknown.',
+            code="backend-unknown",
+            hint=f"this version has {', '.join(f'`{name}`' for name in KINDS)}",
+        )
+    return cast("Start", import_module(module).start)
+
+
+def refuse_machine_options(kind: str, plan: Plan) -> None:
+    """For a Keep that is no virtual machine. Raises UsageError when something of one is asked for."""
+    for option, value in (("--image", plan.image), ("--memory", plan.memory), ("--cpus", plan.cpus)):
+        if value is not None:
+            raise UsageError(
+                f"{option} is for a virtual machine, and a {kind} Keep is none", hint="choose one by --backend vm"
+            )
