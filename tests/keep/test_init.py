@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from enarx.errors import EnarxError, HostError
 from enarx.host.launch import Host, Package
 from enarx.host.mux import CarriedKeep
 from enarx.keep import init
@@ -163,6 +164,9 @@ class Child:
 
     def wait(self) -> int:
         return self.process.wait()
+
+    def obituary(self) -> EnarxError:
+        return HostError(f"it ended with {self.process.wait()}")
 
 
 @pytest.fixture
