@@ -41,13 +41,12 @@ def boot(image: layout.Image, code: str, memory: str = "256M") -> list[str]:
     options, _, _ = image.cmdline.partition(" -- ")
     encoded = base64.b64encode(code.encode()).decode()
     program = f"import base64;exec(base64.b64decode('{encoded}'))"
+    qemu = support.require_tool("qemu-system-x86_64", "qemu-system-x86")
+    machine = "-nodefaults -no-user-config -no-reboot -display none -machine q35 -accel tcg -cpu EPYC-v4 -serial stdio"
+    files = ["-kernel", image.kernel, "-initrd", image.initrd, "-append", f'{options} -- -I -S -B -c "{program}"']
     done = subprocess.run(
-        [
-            support.require_tool("qemu-system-x86_64", "qemu-system-x86"),
-            "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "EPYC-v4", "-m", memory, "-serial", "stdio",
-            "-kernel", image.kernel, "-initrd", image.initrd, "-append", f'{options} -- -I -S -B -c "{program}"',
-        ],
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False,
+        [qemu, *machine.split(), "-m", memory, *files], stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode(errors="replace").replace("\r", "").splitlines()
