@@ -90,7 +90,7 @@ def lock_file() -> Path:
         lock = read_lock(None)
         if not renewed.exists():
             try:
-                inputs.all(lock)
+                inputs.all(lock.for_kernel("stock"))
             except HostError as error:
                 if error.code != "image-input-gone":
                     raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -43,7 +44,14 @@ def boot(image: layout.Image, code: str, memory: str = "256M") -> list[str]:
     program = f"import base64;exec(base64.b64decode('{encoded}'))"
     qemu = support.require_tool("qemu-system-x86_64", "qemu-system-x86")
     machine = "-nodefaults -no-user-config -no-reboot -display none -machine q35 -accel tcg -cpu EPYC-v4 -serial stdio"
-    files = ["-kernel", image.kernel, "-initrd", image.initrd, "-append", f'{options} -- -I -S -B -c "{program}"']
+    files: list[str | Path] = [
+        "-kernel",
+        image.kernel,
+        "-initrd",
+        image.initrd,
+        "-append",
+        f'{options} -- -I -S -B -c "{program}"',
+    ]
     done = subprocess.run(
         [qemu, *machine.split(), "-m", memory, *files], stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS,
         check=False,

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
@@ -48,10 +48,14 @@ _FIRMWARE: Final = "usr/share/ovmf/OVMF.amdsev.fd"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel with the modules that it needs, decompressed, by name."""
+    """A kernel with the modules that it needs, decompressed, by name.
+
+    ``made_with``: of one that was built here, the digest of its inputs and the tools, by what they are.
+    """
 
     vmlinuz: bytes
     modules: Mapping[str, bytes]
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
 
 def listed() -> frozenset[str]:
@@ -135,7 +139,7 @@ def build(
         layout.FIRMWARE: firmware(lock, inputs),
     }
     providers = {path: piece.provider for path, piece in pieces.items()}
-    files |= describe(Built(kind, lock, files, found, providers))
+    files |= describe(Built(kind, lock, files, found, providers, kernel.made_with))
     with _replacing(directory) as draft:
         for name, data in files.items():
             (draft / name).write_bytes(data)
