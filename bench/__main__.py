@@ -28,6 +28,7 @@ BENCHES: Final = {
     "steward-kill": "bench.steward_kill",
     "deploy": "bench.deploy",
     "registry": "bench.registry",
+    "vm": "bench.vm",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

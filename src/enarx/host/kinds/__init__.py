@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from importlib import import_module
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from enarx.errors import UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
     from enarx.host.launch import RunningKeep
 
 KINDS: Final = MappingProxyType({"process": "enarx.host.kinds.process", "vm": "enarx.host.kinds.vm"})
