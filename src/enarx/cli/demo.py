@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from enarx.cli.ending import ending_signals
 from enarx.errors import HostError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
     show = _Show()
     with ExitStack() as stack:
-        stack.enter_context(_ending_signals())
+        stack.enter_context(ending_signals())
         module = stack.enter_context(as_file(files("enarx") / "data" / "https-page.wasm"))
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="enarx-demo-")))
         scene = _Scene(directory, module, args.backend, _image(args))
@@ -337,22 +337,6 @@ def _until_interrupted() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         return
-
-
-@contextmanager
-def _ending_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that nothing stays behind."""
-
-    def end(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.signal(number, end) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)
 
 
 # --- the terminal
