@@ -32,6 +32,8 @@ PORT_SECONDS: Final = 30.0
 """How long the host may take to present its ports, in seconds."""
 NAME_MAX_BYTES: Final = 256
 """What is read of a port's name, in bytes."""
+LINE_MAX_BYTES: Final = 1024
+"""Longest line for the console (bytes)."""
 MODULES: Final = "/lib/modules"
 """Where drivers are that the kernel has as modules; not there in an image whose kernel has them built in."""
 
@@ -69,7 +71,7 @@ def say(line: str) -> None:
     """One line for the console, if there is anything to say. Nothing that a guest could be hurt by goes there."""
     if line:
         with contextlib.suppress(OSError):
-            os.write(2, f"enarx: {line}\n".encode("utf-8", "replace")[:1024])
+            os.write(2, f"enarx: {line}".encode("utf-8", "replace")[: LINE_MAX_BYTES - 1] + b"\n")
 
 
 def prepare() -> None:
@@ -150,8 +152,14 @@ def load_module(path: str) -> None:
 
 def set_switch(switch: str, value: str) -> None:
     """Set a switch of the kernel's; one that is not there has nothing to set. Raises OSError."""
-    with contextlib.suppress(FileNotFoundError), open(switch, "w", encoding="ascii") as file:
-        file.write(value)
+    try:
+        fd = os.open(switch, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
 
 
 def find_ports(

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from enarx.errors import ConfigError
 from enarx.evidence.appraisal import Appraisal, Rule
 from enarx.evidence.authentic import Authentic
 from enarx.evidence.reference import Include, Technology, included
+from enarx.evidence.sev.authenticate import Platform
 from enarx.evidence.sev.report import DIGEST_BYTES, Launch
 
 TECHNOLOGY = "sev"
@@ -83,6 +85,12 @@ def appraise(launch: Authentic[Launch], policy: Policy) -> Appraisal:
     return Appraisal(TECHNOLOGY, rules, launch.proof.simulated)
 
 
+def appraise_platform(platform: Authentic[Platform], policy: Policy) -> tuple[Rule, ...]:
+    """What the policy says of a platform before anything is launched there; no rule where it accepts any."""
+    value = platform.value
+    return tuple(_platform_rules(value.product, sha256(value.oca.to_bytes()).digest(), policy))
+
+
 def _rules(launch: Launch, policy: Policy) -> Iterator[Rule]:
     source = policy.source
     yield Rule(
@@ -107,21 +115,26 @@ def _rules(launch: Launch, policy: Policy) -> Iterator[Rule]:
         "firmware-outdated",
     )
     yield from _guest_policy_rules(launch, policy)
+    yield from _platform_rules(launch.product, launch.owner_sha256, policy)
+
+
+def _platform_rules(product: str, owner: bytes, policy: Policy) -> Iterator[Rule]:
+    source = policy.source
     if policy.products:
         yield Rule(
             "product",
-            launch.product in policy.products,
+            product in policy.products,
             " or ".join(sorted(policy.products)),
-            launch.product,
+            product,
             f"{source}.products",
             "run the guest on a platform of an accepted product",
         )
     if policy.owners:
         yield Rule(
             "owner",
-            launch.owner_sha256 in policy.owners,
-            " or ".join(sorted(owner.hex() for owner in policy.owners)),
-            launch.owner_sha256.hex(),
+            owner in policy.owners,
+            " or ".join(sorted(one.hex() for one in policy.owners)),
+            owner.hex(),
             f"{source}.owners",
             "the platform belongs to another owner (OCA certificate)",
         )
