@@ -24,9 +24,9 @@ PORT = 3001
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add ``launch approve``."""
-    modes = subparsers.add_parser("launch", help="approve SEV launches, as their tenant").add_subparsers(
-        dest="mode", required=True, metavar="MODE"
-    )
+    modes = subparsers.add_parser(
+        "launch", help="approve SEV launches while they happen, as their tenant"
+    ).add_subparsers(dest="mode", required=True, metavar="MODE")
     approve = modes.add_parser(
         "approve",
         help="verify SEV and SEV-ES launches while they happen, and release their credentials",
