@@ -90,7 +90,7 @@ def lock_file() -> Path:
         lock = read_lock(None)
         if not renewed.exists():
             try:
-                inputs.all(lock)
+                inputs.all(lock.for_kernel("stock"))
             except HostError as error:
                 if error.code != "image-input-gone":
                     raise
@@ -125,11 +125,15 @@ def _place(kind: str) -> Path:
 
 @contextlib.contextmanager
 def _alone(place: Path) -> Iterator[None]:
-    """Only one process at a time makes ``place``; what earlier sources left there goes."""
+    """Only one process at a time makes ``place``, and what was made of earlier sources goes."""
     SHARED.mkdir(parents=True, exist_ok=True)
-    with (SHARED / f"{place.name}.busy").open("w") as file:
+    kind = place.stem.partition("-")[0]
+    with (SHARED / f"{kind}.busy").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+        for old in SHARED.glob(f"{kind}-*"):
+            if old.stem != place.stem:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def read_newc(data: bytes) -> dict[str, tuple[int, bytes]]:
