@@ -29,6 +29,8 @@ BENCHES: Final = {
     "deploy": "bench.deploy",
     "registry": "bench.registry",
     "kernel": "bench.kernel",
+    "mux": "bench.mux",
+    "vm": "bench.vm",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

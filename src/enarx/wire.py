@@ -35,8 +35,10 @@ MAX_JSON: Final = 1 << 16
 """Longest JSON payload, in bytes; LAUNCH and EXIT, which carry arguments and messages, may fill a frame."""
 MAX_PENDING_FDS: Final = 64
 """File descriptors received ahead of the frames that own them."""
-MAX_OBJECTS: Final = 72
-"""Objects that one launch may announce: 63 of config, module, layers and CA files; a manifest; 8 signatures."""
+MAX_OBJECTS: Final = 73
+"""Objects that one launch may announce: 63 of config, module, layers and CA files; a manifest; 8 signatures; a
+certificate table.
+"""
 
 STARTED: Final = "workload starts"
 """The step of STATUS.timings by which a Keep says that all is ready: the workload's first instruction follows."""

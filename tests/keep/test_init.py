@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from enarx.errors import EnarxError, HostError
 from enarx.host.launch import Host, Package
 from enarx.host.mux import CarriedKeep
 from enarx.keep import init
@@ -101,9 +102,9 @@ def test_a_driver_that_is_built_in_needs_no_file_and_one_that_is_none_is_an_erro
 
 
 def test_a_switch_that_is_not_there_has_nothing_to_switch_off(tmp_path: Path) -> None:
-    init.forbid(str(tmp_path / "none"), "0")
+    init.set_switch(str(tmp_path / "none"), "0")
     (tmp_path / "switch").write_text("438")
-    init.forbid(str(tmp_path / "switch"), "0")
+    init.set_switch(str(tmp_path / "switch"), "0")
     assert (tmp_path / "switch").read_text() == "038"  # as a switch of the kernel takes it: at once, and no file to cut
     assert not (tmp_path / "none").exists()
 
@@ -163,6 +164,9 @@ class Child:
 
     def wait(self) -> int:
         return self.process.wait()
+
+    def obituary(self) -> EnarxError:
+        return HostError(f"the child ended with {self.process.wait()}", code="keep-died")
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from enarx.errors import EnarxError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
+    from pathlib import Path
 
-    from enarx.host.kinds import Plan, Started
+    from enarx.host.kinds import Approval, Plan, Started
     from enarx.host.launch import Ending, Package
     from enarx.host.supervisor import Supervisor
     from enarx.manifest import Manifest, StewardPin
@@ -24,10 +26,12 @@ def add_launch(parser: argparse.ArgumentParser) -> None:
     """Add the options of a launch: kind of Keep, attestation, what is said of it, sandbox, cache of compiled code."""
     parser.add_argument(
         "--backend", metavar="KIND", default=os.environ.get("ENARX_BACKEND", "process"),
-        help="kind of Keep: `process` (default) or `vm`, a virtual machine that QEMU runs; neither isolates anything "
-        "from this machine (default: $ENARX_BACKEND)",
+        help="kind of Keep: `process` (default) or `vm`, a virtual machine that QEMU runs, neither of which isolates "
+        "anything from this machine; or `snp`, `sev`, `sev-es` or `tdx`, on a processor that does "
+        "(default: $ENARX_BACKEND)",
     )  # fmt: skip
     _add_machine(parser)
+    _add_hardware(parser)
     _add_attestation(parser)
     parser.add_argument("--timings", action="store_true", help="print where start-up time went")
     parser.add_argument("--verbose", action="store_true", help="say what the sandbox applied, and more")
@@ -45,6 +49,20 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--memory", metavar="SIZE", type=_memory, help="its memory, such as 512M (default) or 2G")
     parser.add_argument("--cpus", metavar="N", type=_cpus, help="its vCPUs, whose number is measured (default: 1)")
+
+
+def _add_hardware(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--id-block", metavar="FILE",
+        help="with snp: the ID block of the launch, in the file that `enarx sign` writes, or its 96 bytes",
+    )  # fmt: skip
+    parser.add_argument("--id-auth", metavar="FILE", help="with snp: its authentication information, 4096 bytes")
+    parser.add_argument(
+        "--certificates", metavar="FILE",
+        help="with snp and --steward: the processor's certificate table, for hosts whose QEMU gives guests none; with "
+        "sev and sev-es: the signed chip key (CEK) that AMD gives out, and ASK and ARK behind it where they are needed",
+    )  # fmt: skip
+    parser.add_argument("--firmware", metavar="FILE", help="with tdx: firmware that is built for TDX")
 
 
 def _memory(text: str) -> int:
@@ -70,6 +88,14 @@ def _add_attestation(parser: argparse.ArgumentParser) -> None:
         help="the Steward's CA: `sha256:` and the digest of its key, as `enarx steward` prints it, or its certificate",
     )  # fmt: skip
     parser.add_argument(
+        "--approver", metavar="URL",
+        help="launch on SEV, and have this approver of the tenant's (`enarx launch approve`) verify the launch and "
+        "release the Keep's credential; on a SIMULATED platform, for a Keep without a processor of its own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--approver-ca", metavar="DIGEST|FILE", help="the approver's CA, likewise (default: that of --steward-ca)"
+    )
+    parser.add_argument(
         "--allow", metavar="STREAM", action="append", default=[],
         help="listen:PORT or connect:HOST:PORT that the workload may have, of those in its Enarx.toml (default: all)",
     )  # fmt: skip
@@ -89,6 +115,9 @@ class _Content:
         self._package: Package | None = None
         self._allow, self._load = args.allow, load
         self._require_sandbox = args.require_sandbox
+        self._certificates = None if args.backend in ("sev", "sev-es") else args.certificates
+        if self._certificates and self.steward is None:
+            raise UsageError("--certificates goes with --steward", hint="without a Steward nobody reads them")
 
     def package(self) -> Package:
         """The package, with its manifest if there is a Steward. Raises EnarxError."""
@@ -101,6 +130,12 @@ class _Content:
 
                 self.manifest = manifest_of(package, self.steward, parse_allow(self._allow))
                 self._package = with_manifest(package, self.manifest)
+                if self._certificates:
+                    from enarx.host.kinds.snp import read_certificates
+                    from enarx.host.load import path_of
+
+                    table = read_certificates(path_of(self._certificates))
+                    self._package.objects = [*self._package.objects, ("certificates", "", table)]
         return self._package
 
     def host_data(self) -> bytes:
@@ -109,6 +144,21 @@ class _Content:
         if self.manifest is None:
             raise UsageError("a launch without a Steward has no manifest")
         return self.manifest.digest()
+
+    def config_id(self) -> bytes:
+        """The longer digest of the manifest. Raises EnarxError."""
+        self.package()
+        if self.manifest is None:
+            raise UsageError("a launch without a Steward has no manifest")
+        return self.manifest.digest384()
+
+    def launched(self) -> tuple[bytes, Sequence[bytes]]:
+        """The manifest, and the signatures beside it, which prove themselves. Raises EnarxError."""
+        package = self.package()
+        if self.manifest is None:
+            raise UsageError("a launch without a Steward has no manifest")
+        signatures = [bytes(data) for kind, _, data in package.objects if kind == "signature" and type(data) is bytes]
+        return self.manifest.encode(), signatures
 
     def close(self) -> None:
         """Close the files of the package."""
@@ -176,14 +226,41 @@ def launch(args: argparse.Namespace, load: Callable[[], Package], supervisor: Su
 
 
 def _plan(args: argparse.Namespace, content: _Content) -> Plan:
-    from enarx.host.kinds import Plan
+    from enarx.host.kinds import Hardware, Plan
     from enarx.host.load import path_of
 
+    def file(name: str | None) -> Path | None:
+        return path_of(name) if name else None
+
+    proves = content.steward is not None
     return Plan(
         _now, log, log if args.verbose else _quiet,
-        host_data=None if content.steward is None else content.host_data, lies=args.simulator_misbehave,
-        image=path_of(args.image) if args.image else None, memory=args.memory, cpus=args.cpus,
+        host_data=content.host_data if proves else None, config_id=content.config_id if proves else None,
+        approval=_approval(args, content), lies=args.simulator_misbehave, image=file(args.image), memory=args.memory,
+        cpus=args.cpus,
+        hardware=Hardware(file(args.firmware), file(args.id_block), file(args.id_auth), file(args.certificates)),
     )  # fmt: skip
+
+
+def _approval(args: argparse.Namespace, content: _Content) -> Approval | None:
+    """The approver of the command line. Raises UsageError."""
+    if args.approver is None:
+        if args.approver_ca:
+            raise UsageError("--approver-ca goes with --approver", hint="name the approver, or leave it out")
+        return None
+    if content.steward is None:
+        raise UsageError("--approver needs --steward", hint="a credential is of use before a Steward alone")
+    if args.simulator_misbehave:
+        raise UsageError(
+            "--simulator-misbehave is for the simulated processor of SEV-SNP", hint="leave it out, or --approver"
+        )
+    from enarx.cli.authority import authority_digest
+    from enarx.host.kinds import Approval
+    from enarx.host.sev.approver import HttpApprover
+
+    ca = authority_digest("--approver-ca", args.approver_ca) if args.approver_ca else content.steward.ca
+    approver = HttpApprover.at(args.approver, bytes.fromhex(ca.removeprefix("sha256:")))
+    return Approval(approver, content.launched)
 
 
 def _now() -> datetime:

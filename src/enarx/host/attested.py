@@ -59,7 +59,7 @@ def manifest_of(package: Package, steward: StewardPin | None, allow: Allow | Non
             workload = Workload(digest_of(data))
         elif kind == "package":
             workload = Workload(digest_of(data), media_type_of(head_of(data, HEAD_BYTES)) or PACKAGE)
-        elif kind == "signature":
+        elif kind in ("signature", "certificates"):
             continue  # proves itself to the Steward
         elif kind == "ca":
             files.append(ManifestFile("ca", name, digest_of(data)))

@@ -160,7 +160,7 @@ class Keep:
 
     def _prove(self, launch: Launch, manifest: bytes) -> None:
         """Evidence, the manifest checked against it, and all else against the manifest as it arrives."""
-        from enarx.keep.attested import attest
+        from enarx.keep.attested import attest, with_certificates
         from enarx.keep.attester_simulated import sources
         from enarx.keep.certifier import Certifier
         from enarx.keep.handover import Handover
@@ -176,6 +176,7 @@ class Keep:
         self._timings.mark("evidence")
         handover = Handover(keep.manifest, launch.args, launch.env, launch.objects)
         receive_objects(self.link, launch, keep.manifest, handover)
+        self._attested = keep = with_certificates(keep, launch.certificates)
         if keep.manifest.steward is not None:
             self._certifier = Certifier(keep, self.link, launch.signatures)
 

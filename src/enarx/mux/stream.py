@@ -78,6 +78,10 @@ class Stream:
             raise broken(f"stream {self.number} sends more than it may")
         self.pending += data if self.pending else data[self._send(data) :]
 
+    def flows(self) -> bool:
+        """Whether what came has been passed on and that is all: there is nothing to tell either side."""
+        return not self.pending and not self.deaf and self.owed * 2 < self.window
+
     def flush(self) -> None:
         """Pass on what had to wait."""
         if self.pending:

@@ -5,6 +5,7 @@
     [snp]                     AMD SEV-SNP guests: keys of enarx.evidence.snp.policyfile
     [simulated]               guests of a simulator: the same keys, and which simulator (`root`, a PEM file as
                               `enarx simulator root` prints it, or `certificates`, that text itself)
+    [sev], [simulated_sev]    which SEV and SEV-ES launches are approved, and by whom: see enarx.tenant.sevpolicy
     [workload.NAME]           which manifests are this workload: see enarx.tenant.workloads
     [sigstore]                whom sigstore identities are believed of: see enarx.tenant.signature.settings
     [[secret]]                `name`, `value` or `file`, `workloads` that it is released to, `simulated` when a guest
@@ -33,6 +34,7 @@ from enarx.evidence.snp.policyfile import POLICY_MAX_BYTES, policy_from_table
 from enarx.evidence.snp.simulated import simulated_roots
 from enarx.tenant import policytables as tables
 from enarx.tenant.publishedconfig import check_sgx, read_snp
+from enarx.tenant.sevpolicy import SevRules, read_sev
 from enarx.tenant.signature.bundle import Sigstore
 from enarx.tenant.signature.settings import read_sigstore
 from enarx.tenant.workloads import Workload, read_workloads, who_needs_sigstore
@@ -99,6 +101,8 @@ class Policy:
     accepts_kvm: bool = False
     has_inline_secrets: bool = False
     sigstore: Sigstore | None = field(default=None, repr=False, compare=False)
+    sev: SevRules | None = None
+    simulated_sev: SevRules | None = None
 
     @property
     def public_text(self) -> str | None:
@@ -106,7 +110,10 @@ class Policy:
         return None if self.has_inline_secrets else self.text
 
 
-_TABLES: Final = ("snp", "sgx", "simulated", "workload", "sigstore", "secret", "certificate", "service", "debug")
+_TABLES: Final = (
+    "snp", "sev", "sgx", "simulated", "simulated_sev", "workload", "sigstore", "secret", "certificate", "service",
+    "debug",
+)  # fmt: skip
 
 
 def parse_policy(data: bytes, source: str, read: Read) -> Policy:
@@ -144,6 +151,8 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
         service=_service(reader, top.get("service", {})),
         accepts_kvm=reader.switch(("debug", "kvm"), debug.get("kvm", False)),
         sigstore=read_sigstore(reader, top.get("sigstore"), read, needed_by=who_needs_sigstore(workloads)),
+        sev=read_sev(reader, "sev", top.get("sev"), read),
+        simulated_sev=read_sev(reader, "simulated_sev", top.get("simulated_sev"), read),
         has_inline_secrets=any("value" in one for one in top.get("secret", [])),
     )
 

@@ -48,7 +48,7 @@ def test_two_builds_in_different_places_are_the_same_bytes(image: layout.Image, 
     }  # fmt: skip
     options: list[str | Path] = ["-o", other, "--lock", images.lock_file(), "--cache-dir", default_cache()]
     done = subprocess.run(
-        [support.INSTALLED, "image", "build", *options], env=environment, cwd=tmp_path, umask=0o077,
+        [support.command(), "image", "build", *options], env=environment, cwd=tmp_path, umask=0o077,
         capture_output=True, timeout=images.BUILD_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()

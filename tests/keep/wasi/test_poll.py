@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from enarx.keep.wasi.abi import EVENT, MAX_SUBSCRIPTIONS, SUBSCRIPTION_SIZE, Errno, Eventtype, Oflags, Rights
-from enarx.keep.wasi.context import WorkloadStopped
-from enarx.keep.wasi.descriptor import READY, Null, Readiness
+from enarx.keep.wasi.abi import EVENT, MAX_SUBSCRIPTIONS, SUBSCRIPTION_SIZE, Errno, Eventtype, Oflags, Rights, WasiError
+from enarx.keep.wasi.context import Context, WorkloadStopped
+from enarx.keep.wasi.descriptor import READY, DescriptorTable, Null, Readiness
 from enarx.keep.wasi.stdio import Stdio
 from enarx.keep.wasi.stream import Listener, Stream
+from enarx.keep.wasi.tls_stream import TlsStream
 from tests.keep.wasi.conftest import MakeGuest
-from tests.keep.wasi.guest import Event, Guest, fails, on_clock, on_read, on_write
-from tests.keep.wasi.sockets import Queue, tls_stream
+from tests.keep.wasi.guest import Event, Guest, binder_named, fails, on_clock, on_read, on_write
+from tests.keep.wasi.sockets import Queue, tls_pair, tls_stream
 
 CLOCK, READ, WRITE = Eventtype
 HANGUP = 1
@@ -239,6 +244,39 @@ def test_the_same_question_is_answered_anew_when_its_descriptors_have_changed(
         assert guest.poll(*asked)[0] == Event(1, Errno.BADF, READ, 0, 0)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from(["send", "records", "take", "all", "peek", "answer", "much", "drain", "end", "close"])))
+def test_a_question_about_tls_that_repeats_has_the_same_answer_as_one_that_is_new(steps: list[str]) -> None:
+    """Whatever was read, peeked, kept back or ended in between."""
+    server, peer = tls_pair()
+    peer.setblocking(False)
+    stream = TlsStream(server, nonblocking=True)
+    table = DescriptorTable(8)
+    fd = table.add(stream)
+    guest = Guest(Context(table), binder_named("unchecked"))
+    asked = on_read(fd, 1), on_write(fd, 2)
+    acts: dict[str, Callable[[], object]] = {
+        "send": lambda: peer.send(b"0123456789"),
+        "records": lambda: (peer.send(bytes(40)), peer.send(bytes(50))),
+        "take": lambda: guest.read(fd, 4),
+        "all": lambda: guest.read(fd, 1 << 14),
+        "peek": lambda: guest.recv(fd, 3, flags=1),
+        "answer": lambda: guest.write(fd, b"answer"),
+        "much": lambda: guest.write(fd, bytes(1 << 19)),
+        "drain": lambda: [peer.recv(1 << 14) for _ in range(99)],
+        "end": lambda: guest.shutdown(fd, 2),
+        "close": peer.close,
+    }
+    with peer:
+        for step in steps:
+            with contextlib.suppress(OSError, ValueError, WasiError):
+                acts[step]()
+            if select.select([], [server], [], 0)[1]:  # else the question might have no answer
+                again = guest.poll(*asked)
+                assert again == [event for event in guest.poll(*asked, on_clock(0)) if event.kind != CLOCK]
+    table.close_all(10)
+
+
 def test_the_number_of_subscriptions_has_bounds(guest: Guest) -> None:
     for count in (0, MAX_SUBSCRIPTIONS + 1, 0xFFFFFFFF):
         with fails(Errno.INVAL):
@@ -285,3 +323,18 @@ def test_a_wait_ends_when_the_workload_is_to_stop(guest: Guest, later: Later) ->
     for _ in range(2):
         with pytest.raises(WorkloadStopped):
             guest.poll(on_clock(3_600_000 * MILLISECOND))
+
+
+def test_a_wait_that_repeats_ends_when_the_workload_is_to_stop(
+    make_guest: MakeGuest, pair: tuple[Stream, socket.socket], later: Later
+) -> None:
+    stream, peer = pair
+    guest = make_guest(stream)
+    for _ in range(2):
+        peer.sendall(b"x")
+        assert guest.poll(on_read(4))
+        guest.read(4, 1)
+    later(0.03, guest.context.interrupt.set)
+    for _ in range(2):
+        with pytest.raises(WorkloadStopped):
+            guest.poll(on_read(4))

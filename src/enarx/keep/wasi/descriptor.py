@@ -78,6 +78,8 @@ class Descriptor:
     filetype = Filetype.UNKNOWN
     preopen: bytes | None = None
     """Guest path, for a directory that the workload finds open when it starts."""
+    settled = False
+    """Whether ``poll_read`` and ``poll_write`` would say what they said last, not ready: the kernel alone knows."""
 
     def __init__(self, rights: int, inheriting: int = 0, flags: int = 0) -> None:
         self.rights = rights
@@ -91,6 +93,14 @@ class Descriptor:
     def write(self, views: list[memoryview]) -> int:
         """Write the buffers in order; the number of bytes written."""
         raise WasiError(Errno.BADF)
+
+    def read_one(self, view: memoryview) -> int:
+        """``read`` into one buffer, which is not empty."""
+        return self.read([view])
+
+    def write_one(self, view: memoryview) -> int:
+        """``write`` of one buffer, which is not empty."""
+        return self.write([view])
 
     def pread(self, views: list[memoryview], offset: int) -> int:
         """Like ``read``, at ``offset``, without moving the position."""

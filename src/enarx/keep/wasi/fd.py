@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from enarx.keep.wasi.abi import (
     FDSTAT,
     FILESTAT,
+    IOVEC,
     PRESTAT,
     U32,
     Errno,
@@ -22,6 +24,11 @@ from enarx.keep.wasi.openfile import OpenDirectory
 _NOT_A_PREOPEN = 1
 """``$preopentype`` that no guest knows, so that it looks on instead of stopping. See ``fd_prestat_get``."""
 _MAX_ADVICE = 5
+_IOVEC_BYTES: Final = IOVEC.size
+_READ: Final = Rights.FD_READ
+_WRITE: Final = Rights.FD_WRITE
+_unpack_iovec: Final = IOVEC.unpack_from
+_pack_u32: Final = U32.pack_into
 
 
 def pack_stat(stat: Stat) -> bytes:
@@ -51,19 +58,31 @@ class FdCalls:
         self._table = context.table
 
     def fd_read(self, fd: int, iovs: int, count: int, out: int) -> int:
-        descriptor = self._table.get(fd, Rights.FD_READ)
+        descriptor = self._table.get(fd, _READ)
         memory = self._memory
-        if out + 4 > memory.size:
-            memory.check(out, 4)
-        U32.pack_into(memory.view, out, descriptor.read(memory.iovecs(iovs, count)))
+        size, view = memory.size, memory.view
+        if count == 1 and iovs + _IOVEC_BYTES <= size and out + 4 <= size:  # nearly every call, and without a detour
+            start, length = _unpack_iovec(view, iovs)
+            end = start + length
+            if start < end <= size:
+                _pack_u32(view, out, descriptor.read_one(view[start:end]))
+                return 0
+        memory.check(out, 4)
+        memory.set_u32(out, descriptor.read(memory.iovecs(iovs, count)))
         return 0
 
     def fd_write(self, fd: int, iovs: int, count: int, out: int) -> int:
-        descriptor = self._table.get(fd, Rights.FD_WRITE)
+        descriptor = self._table.get(fd, _WRITE)
         memory = self._memory
-        if out + 4 > memory.size:
-            memory.check(out, 4)
-        U32.pack_into(memory.view, out, descriptor.write(memory.iovecs(iovs, count)))
+        size, view = memory.size, memory.view
+        if count == 1 and iovs + _IOVEC_BYTES <= size and out + 4 <= size:  # nearly every call, and without a detour
+            start, length = _unpack_iovec(view, iovs)
+            end = start + length
+            if start < end <= size:
+                _pack_u32(view, out, descriptor.write_one(view[start:end]))
+                return 0
+        memory.check(out, 4)
+        memory.set_u32(out, descriptor.write(memory.iovecs(iovs, count)))
         return 0
 
     def fd_pread(self, fd: int, iovs: int, count: int, offset: int, out: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from enarx.keep.wasi.abi import (
@@ -31,6 +32,7 @@ _SLICE_NS = 3_600_000_000_000
 _CLOCK: Final = Eventtype.CLOCK
 _READ: Final = Eventtype.FD_READ
 _WRITE: Final = Eventtype.FD_WRITE
+_SETTLED: Final = attrgetter("settled")
 _MAY_POLL: Final = Rights.POLL_FD_READWRITE | Rights.FD_READ | Rights.FD_WRITE
 _ENDED: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _WANTED: Final[dict[int, int]] = {_READ: select.POLLIN | select.POLLRDHUP | _ENDED, _WRITE: select.POLLOUT | _ENDED}
@@ -50,36 +52,53 @@ _Interest = tuple[int, int, Descriptor]
 """Userdata, kind of event, and the descriptor that it is about."""
 
 
-@dataclass(slots=True)
 class _Plan:
     """What subscriptions came to. A server polls with the same ones again and again: they are read once.
 
-    It holds as long as the table has this ``generation``; one with clocks or with errors is not kept.
+    It holds as long as the table has this ``generation``; one with clocks or with errors is not kept. ``watch`` waits
+    for all of it at once, as long as every descriptor is `Descriptor.settled`.
     """
 
-    raw: bytes
-    generation: int
-    interests: list[_Interest]
+    __slots__ = ("descriptors", "generation", "interests", "raw", "watch")
+
+    def __init__(self, raw: bytes, generation: int, interests: list[_Interest]) -> None:
+        self.raw = raw
+        self.generation = generation
+        self.interests = interests
+        self.descriptors = {descriptor for _, _, descriptor in interests}
+        self.watch: _Watch | None = None
 
 
-class _Poller:
-    """The kernel's poll. What it was last asked about stays registered, for the next question is often the same."""
+class _Watch:
+    """A question to the kernel, and what its answers mean."""
 
-    def __init__(self) -> None:
-        self._asked: list[tuple[int, int]] | None = None
-        self._poll = select.poll()
+    __slots__ = ("_poll", "_told")
 
-    def wait(self, asked: list[tuple[int, int]], interrupt: int, timeout: int) -> list[tuple[int, int]]:
-        """What is so within ``timeout`` ns, of the (descriptor, events) that are ``asked`` about."""
-        if asked != self._asked:
-            self._poll, merged = select.poll(), dict[int, int]()
-            for fileno, events in asked:
-                merged[fileno] = merged.get(fileno, 0) | events
-            for fileno, events in merged.items():
-                self._poll.register(fileno, events)
-            self._poll.register(interrupt, select.POLLIN)
-            self._asked = asked
-        return self._poll.poll(timeout / 1e6)
+    def __init__(self, interests: list[_Interest], standing: list[Readiness], interrupt: int) -> None:
+        """About everything that ``standing`` does not say to be ready, and the descriptor ``interrupt``."""
+        asked = {interrupt: select.POLLIN}
+        told: dict[int, list[tuple[int, int, Descriptor, int, int]]] = {interrupt: []}
+        for (userdata, kind, descriptor), readiness in zip(interests, standing, strict=True):
+            if not readiness.ready:
+                fileno = readiness.fileno
+                asked[fileno] = asked.get(fileno, 0) | readiness.events
+                told.setdefault(fileno, []).append((userdata, kind, descriptor, _WANTED[kind], readiness.count))
+        poller = select.poll()
+        for fileno, events in asked.items():
+            poller.register(fileno, events)
+        self._poll = poller.poll
+        self._told = told
+
+    def wait(self, timeout: int) -> list[bytes]:
+        """Events of what happens within ``timeout`` ns."""
+        events = []
+        for fileno, happened in self._poll(timeout / 1e6):
+            for userdata, kind, descriptor, wanted, known in self._told[fileno]:
+                if here := happened & wanted:
+                    count = descriptor.waiting() if known == UNCOUNTED or here & select.POLLRDHUP else known
+                    ended = here & _ENDED or not count  # a peer that has hung up, with nothing left to read, is an end
+                    events.append(EVENT.pack(userdata, 0, kind, count, EVENT_HANGUP if ended else 0))
+        return events
 
 
 class PollCalls:
@@ -90,25 +109,39 @@ class PollCalls:
         self._memory = context.memory
         self._table = context.table
         self._plan = _Plan(b"", -1, [])
-        self._poller = _Poller()
 
     def poll_oneoff(self, subscriptions: int, events: int, count: int, out: int) -> int:
         if not 0 < count <= MAX_SUBSCRIPTIONS:
             raise WasiError(Errno.INVAL)
-        raw = self._memory.read(subscriptions, count * SUBSCRIPTION_SIZE)
-        room = self._memory.slice(events, count * EVENT.size)
-        result = self._memory.slice(out, 4)
-        done: list[bytes] = []
-        timers: list[_Timer] = []
-        if raw == self._plan.raw and self._table.generation == self._plan.generation:
-            interests = self._plan.interests
+        memory = self._memory
+        raw = memory.read(subscriptions, count * SUBSCRIPTION_SIZE)
+        memory.check(events, count * EVENT.size)
+        memory.check(out, 4)
+        plan = self._plan
+        if raw == plan.raw and self._table.generation == plan.generation:
+            done = self._again(plan)
         else:
+            done, timers = [], list[_Timer]()
             interests = self._read(raw, done, timers)
-        done += self._ready(interests, timers, immediately=bool(done))
-        packed = b"".join(done)
-        room[: len(packed)] = packed
-        result[:] = len(done).to_bytes(4, "little")
+            done += self._ready(interests, timers, immediately=bool(done))
+        memory.write(events, b"".join(done))
+        memory.set_u32(out, len(done))
         return 0
+
+    def _again(self, plan: _Plan) -> list[bytes]:
+        """The events of a plan that is kept."""
+        if not all(map(_SETTLED, plan.descriptors)):
+            return self._ready(plan.interests, [], immediately=False)
+        interrupt = self._context.interrupt
+        if plan.watch is None:
+            plan.watch = _Watch(plan.interests, _standing(plan.interests), interrupt.fileno())
+        wait = plan.watch.wait
+        while True:
+            interrupt.check()
+            events = wait(_SLICE_NS)
+            interrupt.check()
+            if events:
+                return events
 
     def _read(self, raw: bytes, done: list[bytes], timers: list[_Timer]) -> list[_Interest]:
         """Read subscriptions: the interests; clocks go into ``timers``, and events of errors into ``done``."""
@@ -142,24 +175,15 @@ class PollCalls:
         while True:
             interrupt.check()
             remaining = [timer.remaining() for timer in timers]
-            standing = [
-                descriptor.poll_read() if kind == _READ else descriptor.poll_write()
-                for _, kind, descriptor in interests
+            standing = _standing(interests)
+            events = [
+                _stands(interest, readiness)
+                for interest, readiness in zip(interests, standing, strict=True)
+                if readiness.ready
             ]
-            timeout = min(remaining, default=_SLICE_NS)
-            if immediately or any(readiness.ready for readiness in standing):
-                timeout = 0
-            asked = [(readiness.fileno, readiness.events) for readiness in standing if not readiness.ready]
-            seen = dict(self._poller.wait(asked, interrupt.fileno(), max(0, min(timeout, _SLICE_NS))))
+            timeout = 0 if immediately or events else min(remaining, default=_SLICE_NS)
+            events += _Watch(interests, standing, interrupt.fileno()).wait(max(0, min(timeout, _SLICE_NS)))
             interrupt.check()
-            events = []
-            for (userdata, kind, descriptor), readiness in zip(interests, standing, strict=True):
-                if readiness.ready:
-                    flags = EVENT_HANGUP if readiness.hangup else 0
-                    events.append(EVENT.pack(userdata, 0, kind, readiness.count, flags))
-                elif happened := seen.get(readiness.fileno, 0) & _WANTED[kind]:
-                    count, flags = _arrived(descriptor, readiness, happened)
-                    events.append(EVENT.pack(userdata, 0, kind, count, flags))
             if not events:  # else a time that passed while this thread was not scheduled is not what ended the wait
                 remaining = [timer.remaining() for timer in timers]
             events += [_rung(timer) for timer, left in zip(timers, remaining, strict=True) if left <= 0]
@@ -167,16 +191,18 @@ class PollCalls:
                 return events
 
 
+def _standing(interests: list[_Interest]) -> list[Readiness]:
+    return [descriptor.poll_read() if kind == _READ else descriptor.poll_write() for _, kind, descriptor in interests]
+
+
+def _stands(interest: _Interest, readiness: Readiness) -> bytes:
+    """The event of what is ready without the kernel's help."""
+    userdata, kind, _ = interest
+    return EVENT.pack(userdata, 0, kind, readiness.count, EVENT_HANGUP if readiness.hangup else 0)
+
+
 def _rung(timer: _Timer) -> bytes:
     return EVENT.pack(timer.userdata, 0, _CLOCK, 0, 0)
-
-
-def _arrived(descriptor: Descriptor, readiness: Readiness, happened: int) -> tuple[int, int]:
-    """The count and flags of an event: a peer that has hung up, with nothing left to read, is an end."""
-    count = readiness.count
-    if count == UNCOUNTED or happened & select.POLLRDHUP:
-        count = descriptor.waiting()
-    return count, EVENT_HANGUP if happened & _ENDED or not count else 0
 
 
 def _timer(userdata: int, clock: int, timeout: int, flags: int) -> _Timer:

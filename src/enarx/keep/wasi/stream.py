@@ -32,6 +32,7 @@ class Stream(Descriptor):
     """A connected socket, which this object owns. Plain bytes; ``TlsStream`` adds TLS."""
 
     filetype = Filetype.SOCKET_STREAM
+    settled = True
 
     def __init__(self, sock: socket.socket, *, nonblocking: bool = False) -> None:
         super().__init__(STREAM_RIGHTS, flags=Fdflags.NONBLOCK if nonblocking else 0)
@@ -113,6 +114,7 @@ class Listener(Descriptor):
     """
 
     filetype = Filetype.SOCKET_STREAM
+    settled = True
 
     def __init__(
         self,

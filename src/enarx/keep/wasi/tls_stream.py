@@ -11,7 +11,8 @@ import os
 import select
 import socket
 import ssl
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from enarx.keep.wasi.abi import SDFLAG_RD, SDFLAG_WR, Errno, WasiError
 from enarx.keep.wasi.descriptor import Readiness, from_host
@@ -36,6 +37,12 @@ class TlsStream(Stream):
     def __init__(self, sock: ssl.SSLSocket, *, nonblocking: bool = False) -> None:
         super().__init__(sock, nonblocking=nonblocking)
         self._tls = sock
+        # What SSLSocket's methods call, if it is there: it is until both directions have ended.
+        connection: Any = sock._sslobj  # type: ignore[attr-defined]
+        self._write_record: Callable[[memoryview], int] = connection.write
+        self._read_into: Callable[[int, memoryview], int] = connection.read
+        self._pending: Callable[[], int] = connection.pending
+        self.settled = False  # as `poll_read` finds it to be; whatever may change that resets it
         # A count of 1, as nobody knows how much is in a record before it is decrypted.
         self._unread = Readiness(False, 1, fileno=sock.fileno(), events=READABLE)
         self._peeked = b""
@@ -60,17 +67,20 @@ class TlsStream(Stream):
             return False
         return True
 
-    def write(self, views: list[memoryview]) -> int:
-        clear = not (self._unsent or self._alert or self._write_ended or self._write_error is not None)
-        if clear and len(views) == 1 and len(views[0]) <= RECORD:
-            try:
-                return self._tls.write(views[0])  # what a small answer takes: one record, nothing to send before it
-            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                self._unsent = bytes(views[0])
-                return len(views[0])
-            except OSError as error:
-                raise self._failed(error) from None
-        return self._write_all(views)
+    def write_one(self, view: memoryview) -> int:
+        if len(view) > RECORD or self._unsent or self._alert or self._write_ended or self._write_error is not None:
+            return self.write([view])
+        try:
+            return self._write_record(view)  # what a small answer takes: one record, nothing to send before it
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            self._keep(view)
+            return len(view)
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def _keep(self, record: memoryview) -> None:
+        self._unsent = bytes(record)
+        self.settled = False
 
     def _failed(self, error: OSError) -> WasiError:
         """Part of a record may be out, and OpenSSL could write nothing after it: what went wrong is told ever after."""
@@ -78,7 +88,7 @@ class TlsStream(Stream):
         self._write_error = failure.errno
         return failure
 
-    def _write_all(self, views: list[memoryview]) -> int:
+    def write(self, views: list[memoryview]) -> int:
         if self._write_ended or self._write_error is not None:
             raise WasiError(self._write_error or Errno.PIPE)
         written = 0
@@ -89,9 +99,9 @@ class TlsStream(Stream):
                 for start in range(0, len(view), RECORD):
                     chunk = view[start : start + RECORD] if len(view) > RECORD else view
                     try:
-                        written += self._tls.write(chunk)
+                        written += self._write_record(chunk)
                     except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                        self._unsent = bytes(chunk)
+                        self._keep(chunk)
                         return written + len(chunk)
         except OSError as error:
             failure = self._failed(error)
@@ -99,9 +109,12 @@ class TlsStream(Stream):
                 raise failure from None
         return written
 
+    def read_one(self, view: memoryview) -> int:
+        if len(view) > RECORD or self._unsent or self._alert:
+            return self.receive([view])
+        return self._read(view)  # what a small request takes: one record, nothing to send before it
+
     def read(self, views: list[memoryview]) -> int:
-        if len(views) == 1 and len(views[0]) <= RECORD and not self._unsent and not self._alert:
-            return self._read(views[0])  # what a small request takes: one record, nothing to send before it
         return self.receive(views)
 
     def receive(self, views: list[memoryview], *, peek: bool = False, wait_all: bool = False) -> int:
@@ -137,6 +150,7 @@ class TlsStream(Stream):
 
     def _peek(self, views: list[memoryview]) -> int:
         if views and not self._peeked:
+            self.settled = False
             record = bytearray(RECORD)
             self._peeked = bytes(record[: self._read(memoryview(record))])
         start = 0
@@ -158,19 +172,24 @@ class TlsStream(Stream):
         if self._read_error is not None:
             raise WasiError(self._read_error)
         try:
-            count = self._tls.read(len(view), view)  # type: ignore[assignment]
+            count = self._read_into(len(view), view)
         except ssl.SSLZeroReturnError:
             count = 0
         except OSError as error:
             failure = _from_tls(error)
             if failure.errno != Errno.AGAIN:
                 self._read_error = failure.errno
+                self.settled = False
             raise failure from None
-        self._read_ended = not count
+        if not count:
+            self._read_ended, self.settled = True, False
+        elif count == len(view) and self._pending():
+            self.settled = False
         return count
 
     def shutdown(self, how: int) -> None:
         """Reading ends here alone. Writing ends with close_notify, after which reading goes on."""
+        self.settled = False
         if how & SDFLAG_RD:
             self._peeked = b""
             self._read_ended = True
@@ -189,7 +208,8 @@ class TlsStream(Stream):
 
     def poll_read(self) -> Readiness:
         if not (self._peeked or self._unsent or self._write_ended or self._read_ended or self._read_error is not None):
-            pending = self._tls.pending()  # what is left to look at on nearly every call
+            pending = self._tls.pending()
+            self.settled = not pending and not self._alert
             return Readiness(True, pending) if pending else self._unread
         waiting = len(self._peeked) + (0 if self._read_ended else self._tls.pending())
         if waiting or self._read_ended or self._read_error is not None:

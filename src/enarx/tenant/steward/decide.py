@@ -13,25 +13,34 @@ from datetime import datetime
 from typing import Any
 
 from enarx.errors import EvidenceError, MalformedError, PolicyError
-from enarx.evidence import der, snp
+from enarx.evidence import snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.authentic import Authentic
-from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, SGX_EVIDENCE_OID, SNP_EVIDENCE_OID
+from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID
 from enarx.evidence.certificate import Extension
+from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA, Verifier
 from enarx.evidence.snp.enarx import SnpEvidence, parse_evidence, parse_manifest
 from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.manifest import Manifest
 from enarx.manifest import parse as read_manifest
-from enarx.sealing import SEALING_KEY_BYTES, SEALING_KEY_OID
-from enarx.tenant.judgement import appraise_guest, judge_key, judge_launch
+from enarx.tenant.judgement import (
+    Launched,
+    appraise_enrolled,
+    appraise_guest,
+    authenticate_enrolled,
+    judge_key,
+    judge_launch,
+)
 from enarx.tenant.policy import Policy
 from enarx.tenant.signature.signers import Presented
 from enarx.tenant.steward.csr import CertificationRequest, parse_request, verify_request
 from enarx.tenant.steward.decision import Decision, Grant, Request
+from enarx.tenant.steward.extensions import EVIDENCE, evidence_extension, sealing_key
 from enarx.tenant.workloads import Workload, judge_workload, written
 
-_EVIDENCE = {KVM_EVIDENCE_OID: "kvm", SGX_EVIDENCE_OID: "sgx", SNP_EVIDENCE_OID: "snp"}
+_NOT_VERIFIED = ("sgx", "tdx")
+"""Technologies whose evidence is known by name alone: nothing in it is read, and no policy can accept it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,35 +107,42 @@ class _Case:
         verify_request(csr, self.judge.verifier)
         self.rules.append(Rule("request-signature", True, "by its own key", "valid", "RFC 2986 4.2"))
         self.stage = "extensions"
-        oid, extension = _evidence_extension(csr)
-        self.technology = _EVIDENCE[oid]
+        oid, extension = evidence_extension(csr)
+        self.technology = EVIDENCE[oid]
         manifest = self._manifest(csr)
         if self.technology == "kvm":
             return self._kvm(csr, extension)
-        if self.technology == "sgx":
+        if self.technology in _NOT_VERIFIED:
             raise PolicyError(
-                "SGX evidence is not supported", code="technology-unsupported", hint="run the Keep on AMD SEV-SNP"
+                f"{self.technology.upper()} evidence is not supported",
+                code="technology-unsupported",
+                hint="run the Keep on AMD SEV-SNP",
             )
-        sealing_key = _sealing_key(csr)
+        key = sealing_key(csr)
         self.stage = "evidence"
-        evidence = parse_evidence(extension.value)
-        authentic = self._authenticate(evidence)
-        self.stage = "policy"
-        appraise_guest(authentic, self.judge.policy, self.rules)
-        judge_key(csr.spki, csr.key.curve, authentic.value, self.rules, whose="request")
-        workload = self._judge_manifest(manifest, authentic.value)
+        keep: Authentic[snp.Report] | Authentic[EnrolledKeep]
+        if self.technology == "sev":
+            keep = self._enrolled(csr, extension.value)
+            self.stage = "policy"
+            appraise_enrolled(keep, self.judge.policy, self.rules)
+        else:
+            keep = self._authenticate(parse_evidence(extension.value))
+            self.stage = "policy"
+            appraise_guest(keep, self.judge.policy, self.rules)
+        judge_key(csr.spki, csr.key.curve, keep.value, self.rules, whose="request")
+        workload = self._judge_manifest(manifest, keep.value)
         return Grant(
             spki=csr.spki,
             evidence=(oid, extension.value),
             manifest_digest=self.digest or None,
             workload=workload.name if workload else "",
-            not_after=authentic.proof.not_after,
+            not_after=keep.proof.not_after,
             secrets=tuple(
                 secret
                 for secret in self.judge.policy.secrets
                 if workload and workload.name in secret.workloads and (secret.simulated or not self.simulated)
             ),
-            sealing_key=sealing_key,
+            sealing_key=key,
         )
 
     def _manifest(self, csr: CertificationRequest) -> Manifest | None:
@@ -181,8 +197,35 @@ class _Case:
         }
         return authentic
 
-    def _judge_manifest(self, manifest: Manifest | None, report: snp.Report) -> Workload | None:
+    def _enrolled(self, csr: CertificationRequest, value: bytes) -> Authentic[EnrolledKeep]:
+        """A SEV launch that an approver vouches for: what it was is in the approval, for there is no report."""
+        self.stage = "authentication"
+        keep = authenticate_enrolled(
+            value, csr.spki, self.judge.policy, self.judge.authority, self.now,
+            verifier=self.judge.verifier, trail=self.rules,
+        )  # fmt: skip
+        proof, launch = keep.proof, keep.value.launch
+        self.simulated = proof.simulated
+        self.facts |= {
+            "measurement": launch.digest.hex(),
+            "approval": keep.value.approval.hex(),
+            "approved": keep.value.approved.isoformat(),
+            "root": proof.root,
+            "product": proof.product,
+            "firmware": str(launch.firmware),
+            "guest_policy": f"{launch.policy.value:#x}",
+            "collateral_until": proof.not_after.isoformat(),
+        }
+        return keep
+
+    def _judge_manifest(self, manifest: Manifest | None, report: Launched) -> Workload | None:
         if manifest is None:
+            if not isinstance(report, snp.Report):
+                raise PolicyError(
+                    "the request has no manifest, which every SEV launch is approved with",
+                    code="manifest-missing",
+                    hint="send the manifest that the launch was approved with",
+                )
             self._judge_bare(report)
             return None
         judge_launch(self.digest, report, self.rules, source="SHA-256 of the manifest")
@@ -239,39 +282,3 @@ class _Case:
             code="kvm-not-accepted",
         )
         return Grant(csr.spki, (KVM_EVIDENCE_OID, b""), None, "", None, ())
-
-
-def _evidence_extension(csr: CertificationRequest) -> tuple[str, Extension]:
-    """The one evidence extension of a request; nothing may be critical, and nothing unknown be there."""
-    for oid, extension in csr.extensions.items():
-        if oid not in _EVIDENCE and oid not in (MANIFEST_OID, SEALING_KEY_OID):
-            raise MalformedError(
-                f"extension {oid} is not one that a Keep asks for", code="unsupported-extension", hint="leave it out"
-            )
-        if extension.critical:
-            raise MalformedError(
-                f"extension {oid} is critical", code="unsupported-extension", hint="Keeps send it as not critical"
-            )
-    found = [oid for oid in csr.extensions if oid in _EVIDENCE]
-    if not found:
-        raise PolicyError(
-            "the request has no evidence", code="evidence-missing", hint="a certificate is for Keeps that attest"
-        )
-    if len(found) > 1:
-        raise MalformedError(
-            f"the request has evidence of {' and '.join(_EVIDENCE[oid] for oid in found)}",
-            code="duplicate-extension",
-            hint="a Keep runs in one TEE",
-        )
-    return found[0], csr.extensions[found[0]]
-
-
-def _sealing_key(csr: CertificationRequest) -> bytes | None:
-    """The key beside the attested one that secrets are sealed to, which the attested one signed; its size is right."""
-    extension = csr.extensions.get(SEALING_KEY_OID)
-    if extension is None:
-        return None
-    found = der.only(extension.value, der.OCTET_STRING, SEALING_KEY_BYTES + 16)
-    if found.stop - found.start != SEALING_KEY_BYTES:
-        raise der.malformed(f"a sealing key of {found.stop - found.start} bytes, not {SEALING_KEY_BYTES}")
-    return extension.value[found.start : found.stop]
