@@ -30,6 +30,7 @@ BENCHES: Final = {
     "registry": "bench.registry",
     "kernel": "bench.kernel",
     "mux": "bench.mux",
+    "vm": "bench.vm",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

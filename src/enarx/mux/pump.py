@@ -19,7 +19,7 @@ from enarx.mux.events import WRITE, Events
 from enarx.mux.incoming import NUMBER_BYTES, Incoming, broken
 from enarx.mux.leaving import Leaving
 from enarx.mux.port import Port
-from enarx.mux.stream import Stream
+from enarx.mux.stream import MAX_WINDOW_BYTES, Stream
 from enarx.mux.table import OWED_BYTES, PAIR_BYTES, U32, Table
 from enarx.mux.transit import Transit
 from enarx.wire import BYTE_LINK, FLAG_FD, HEADER, Frame, Type, encode, parse_fields
@@ -45,7 +45,7 @@ class Mux:
         self._incoming = Incoming()
         self._control = Control(link)
         self._events = Events()
-        self._table = Table(self._transit, self._events)
+        self._table = Table(self._transit, self._events, PAIR_BYTES if adopt is None else MAX_WINDOW_BYTES)
         self._leaving = Leaving(self._table)
         self._said: int | None = None  # where EXIT ends, once it has been sent
         self._exit: tuple[bytes, int] | None = None  # EXIT that has come and waits, and what it cost
