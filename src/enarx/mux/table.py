@@ -74,7 +74,7 @@ class Table:
             raise broken(f"{kind.name} for stream {number}, which there is not")
         if kind is Type.DATA:
             stream.deliver(memoryview(payload))
-            if stream.flows():
+            if stream.flows():  # as nearly always
                 return
         elif kind is Type.CREDIT:
             stream.take_credit(*U32.unpack(payload))
@@ -101,8 +101,8 @@ class Table:
 
     def can_send(self) -> bool:
         """Whether something can be read from a socket and put into the ring."""
-        room = self._transit.room()
-        return bool(self._ready) and room > OWED_BYTES and self._transit.unsent() < QUEUE_BYTES
+        transit = self._transit
+        return bool(self._ready) and transit.room() > OWED_BYTES and transit.unsent() < QUEUE_BYTES
 
     def send(self) -> None:
         """Put into the ring what sockets have, in turn, as far as there is room."""
@@ -160,7 +160,7 @@ class Table:
 
     def _growth(self, stream: Stream) -> int:
         """What its window grows by: to twice its size, a fair share of the supply at most, when its reader keeps up."""
-        if stream.pending:
+        if len(stream.pending) * 4 > stream.window:
             return 0
         share = min(SUPPLY_BYTES // len(self.by_number), self._largest)
         return max(min(share - stream.window, stream.window, self._supply), 0)
