@@ -19,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ LOCK_FILES: Mapping[str, Sequence[str]] = {"demo": ("runtime.txt", "build.txt"),
 BROUGHT_BY_VENV = ("pip", "setuptools")
 APT_LOCK_TIMEOUT_SECONDS = 300
 APT_RETRIES = 3
+APT_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+APT_MIRROR = "http://deb.debian.org/debian/"  # of a machine whose own sources name none
+OS_RELEASE = Path("/etc/os-release")
 
 
 class SetupError(Exception):
@@ -82,7 +86,10 @@ def exclusive(root: Path) -> Iterator[None]:
 
 
 def wanted_packages(root: Path, level: str) -> list[str]:
-    """Packages of ``requirements/apt.txt`` for ``level``, without python3-venv where Python does not need it."""
+    """Packages of ``requirements/apt.txt`` for ``level``, without python3-venv where Python does not need it.
+
+    ``name/suite`` is one of a suite of backports, which only that suite's release needs: later ones have it.
+    """
     wanted = []
     for line in (root / "requirements" / "apt.txt").read_text().splitlines():
         if not line.strip() or line.startswith("#"):
@@ -90,22 +97,33 @@ def wanted_packages(root: Path, level: str) -> list[str]:
         package, needed_by, _purpose = line.split(maxsplit=2)
         if needed_by not in LEVELS:
             raise SetupError(f"requirements/apt.txt: {package} is needed by {needed_by!r}, which is none of {LEVELS}")
+        name, slash, suite = package.partition("/")
         if LEVELS.index(needed_by) <= LEVELS.index(level):
-            wanted.append(package)
+            wanted.append(package if slash and suite.partition("-")[0] == release() else name)
     if find_spec("ensurepip") is not None:
         wanted.remove("python3-venv")
     return wanted
 
 
 def missing_packages(packages: Sequence[str]) -> list[str]:
-    """Those of ``packages`` that dpkg does not have installed; all of them where there is no dpkg."""
+    """Those of ``packages`` that dpkg does not have installed; all of them where there is no dpkg.
+
+    One of a suite of backports is missing also where the release's own is installed, which is older.
+    """
     if not packages or shutil.which("dpkg-query") is None:
         return list(packages)
-    query = ["dpkg-query", "--show", "--showformat=${binary:Package} ${db:Status-Status}\n", *packages]
+    names = [package.partition("/")[0] for package in packages]
+    query = ["dpkg-query", "--show", "--showformat=${binary:Package} ${Version} ${db:Status-Status}\n", *names]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)
     states = (line.split() for line in answer.stdout.splitlines())
-    installed = {state[0].partition(":")[0] for state in states if state[-1] == "installed"}
-    return [package for package in packages if package not in installed]
+    installed = {state[0].partition(":")[0]: state[1] for state in states if state[-1] == "installed"}
+    missing = []
+    for package in packages:
+        name, _, suite = package.partition("/")
+        version = installed.get(name)
+        if version is None or (suite and "~bpo" not in version):
+            missing.append(package)
+    return missing
 
 
 def install_debian_packages(packages: Sequence[str]) -> bool:
@@ -125,15 +143,71 @@ def install_debian_packages(packages: Sequence[str]) -> bool:
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--no-install-recommends"]
     apt += ["-o", f"Acquire::Retries={APT_RETRIES}", "-o", f"DPkg::Lock::Timeout={APT_LOCK_TIMEOUT_SECONDS}"]
     apt += ["-o", "Dpkg::Use-Pty=0"]
+    ordinary = [package for package in missing if "/" not in package]
+    if not (install(apt, ordinary, by_hand) if ordinary else True):
+        return False
+    for suite in sorted({package.partition("/")[2] for package in missing} - {""}):
+        with tempfile.TemporaryDirectory(prefix="enarx-apt-") as directory:
+            options = own_sources(Path(directory), suite)
+            if not install([*apt, *options], [item for item in missing if item.endswith(f"/{suite}")], by_hand):
+                return False
+    return True
+
+
+def install(apt: Sequence[str], packages: Sequence[str], by_hand: str) -> bool:
+    """Update the lists of ``apt`` and install ``packages``; say what to do and return False when that fails."""
     # One unreachable source among several fails the update but need not matter: the install decides.
     update_failure = failure_of([*apt, "-o", "APT::Update::Error-Mode=any", "update"])
-    install_failure = failure_of([*apt, "--yes", "install", *missing])
+    install_failure = failure_of([*apt, "--yes", "install", *packages])
     if install_failure:
         sys.stderr.write(update_failure + install_failure)
         cause = ", and before it apt-get update: a mirror may be unreachable (see above)" if update_failure else ""
         say(f"apt-get install failed{cause}. Mend it, then run this again, or: {by_hand}")
         return False
     return True
+
+
+def own_sources(directory: Path, suite: str) -> list[str]:
+    """Options with which apt sees this release and ``suite``, through lists and caches in ``directory``.
+
+    The machine's own sources, lists and caches stay as they are.
+    """
+    directory.chmod(0o755)  # the user who downloads for apt looks in
+    for name in ("parts", "lists/partial", "cache/archives/partial"):
+        (directory / name).mkdir(parents=True)
+    signed = f"Signed-By: {APT_KEYRING}\n" if APT_KEYRING.exists() else ""
+    stanza = f"Types: deb\nURIs: {mirror()}\nSuites: {release()} {suite}\nComponents: main\n{signed}"
+    (directory / "parts" / "own.sources").write_text(stanza)
+    settings = {
+        "Dir::Etc::SourceList": "/dev/null",
+        "Dir::Etc::SourceParts": directory / "parts",
+        "Dir::State::Lists": directory / "lists",
+        "Dir::Cache": directory / "cache",
+    }
+    return [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+
+
+def release() -> str:
+    """The code name of this machine's release; an empty string where there is none."""
+    try:
+        text = OS_RELEASE.read_text()
+    except OSError:
+        return ""
+    found = re.search(r"^VERSION_CODENAME=[\"']?([a-z]+)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def mirror() -> str:
+    """Where this machine gets its release from."""
+    form = "--format=$(CODENAME) $(LABEL) $(REPO_URI)"
+    command = ["apt-get", "indextargets", form, "Created-By: Packages"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    for line in answer.stdout.splitlines():
+        code_name, _, rest = line.partition(" ")
+        label, _, uri = rest.rpartition(" ")
+        if (code_name, label) == (release(), "Debian"):
+            return uri
+    return APT_MIRROR
 
 
 def become_root() -> list[str] | None:

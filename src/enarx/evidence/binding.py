@@ -33,6 +33,8 @@ MANIFEST_OID: Final = f"{_ARC}.1"
 """Extension of a certification request: OCTET STRING of the canonical manifest."""
 MANIFEST_DIGEST_OID: Final = f"{_ARC}.2"
 """Extension of an issued certificate: OCTET STRING of the manifest's SHA-256."""
+TDX_EVIDENCE_OID: Final = f"{_ARC}.4"
+"""Extension of a certification request: OCTET STRING of a TDX quote. The published Enarx has none for TDX."""
 
 _SECRET_LABEL: Final = b"enarx secret v1\0"
 
@@ -78,6 +80,11 @@ def snp_evidence(report: bytes, vcek: bytes, crls: Sequence[tuple[str, bytes]] =
     entries = b"".join(encode(_SEQUENCE, encode(_UTF8_STRING, url.encode()) + crl) for url, crl in crls)
     endorsements = vcek + encode(_SEQUENCE, encode(_SEQUENCE, entries))
     return encode(_SEQUENCE, encode(_SEQUENCE, endorsements) + encode(_OCTET_STRING, report))
+
+
+def tdx_evidence(quote: bytes) -> bytes:
+    """The value of the TDX evidence extension. The quote brings its own certificates."""
+    return encode(_OCTET_STRING, quote)
 
 
 def manifest_extension(manifest: bytes) -> bytes:

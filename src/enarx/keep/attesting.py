@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from enarx.errors import EvidenceError, UsageError
+from enarx.keep.tdxquote import read_quote
 
 REPORT_DATA_BYTES: Final = 64
 """Size of the caller's data in a report, of SEV-SNP and of TDX alike (bytes)."""
@@ -84,8 +85,12 @@ def check_report(technology: str, report: bytes, report_data: bytes) -> None:
             raise failed(f"a report of {len(report)} bytes, expected {SNP_REPORT_BYTES}")
         if report[0x50:0x90] != report_data:
             raise failed("the report is over other data than was asked for")
-    elif not report:
-        raise failed("an empty report")
+    else:
+        quote = read_quote(report)
+        if quote is None:
+            raise failed("something that is no TDX quote of a known format")
+        if quote.report_data != report_data:
+            raise failed("the quote is over other data than was asked for")
 
 
 def cause_of(error: OSError) -> str:

@@ -53,12 +53,28 @@ def main() -> None:
     """Run one Keep over the link at descriptor 3, and end the process."""
     timings = Timings(time.monotonic())
     close_inherited(CHANNEL_FD)
-    link_socket = socket.socket(fileno=LINK_FD)
-    link_socket.set_inheritable(False)
-    keep = Keep(link_socket, Sandbox(), timings, _channel())
-    status = keep.live()
+    link = _unix_link()
+    if link is not None:
+        status = Keep(link, Sandbox(), timings, _channel()).live()
+    else:
+        from enarx.keep.mux import carry, settle
+
+        link = carry(LINK_FD, Sandbox())
+        status = Keep(link, Sandbox(), timings, _channel()).live()
+        settle(link)
     sys.stdout.flush()
     os._exit(status)
+
+
+def _unix_link() -> socket.socket | None:
+    """The link, if it can pass descriptors; any other carries bytes alone."""
+    with contextlib.suppress(OSError):
+        link = socket.socket(fileno=LINK_FD)
+        if link.family == socket.AF_UNIX:
+            link.set_inheritable(False)
+            return link
+        link.detach()
+    return None
 
 
 def _channel() -> int | None:
@@ -139,7 +155,7 @@ class Keep:
 
     def _prove(self, launch: Launch, manifest: bytes) -> None:
         """Evidence, the manifest checked against it, and all else against the manifest as it arrives."""
-        from enarx.keep.attested import attest
+        from enarx.keep.attested import attest, with_certificates
         from enarx.keep.attester_simulated import sources
         from enarx.keep.certifier import Certifier
         from enarx.keep.handover import Handover
@@ -155,6 +171,7 @@ class Keep:
         self._timings.mark("evidence")
         handover = Handover(keep.manifest, launch.args, launch.env, launch.objects)
         receive_objects(self.link, launch, keep.manifest, handover)
+        self._attested = keep = with_certificates(keep, launch.certificates)
         if keep.manifest.steward is not None:
             self._certifier = Certifier(keep, self.link, launch.signatures)
 

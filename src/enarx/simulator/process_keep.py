@@ -51,6 +51,7 @@ OURS: Final = (
     "keep",
     "manifest.py",
     "manifest_rules.py",
+    "mux",
     "sealing.py",
     "toml_document.py",
     "wire.py",

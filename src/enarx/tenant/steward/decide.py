@@ -16,7 +16,13 @@ from enarx.errors import EvidenceError, MalformedError, PolicyError
 from enarx.evidence import der, snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.authentic import Authentic
-from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, SGX_EVIDENCE_OID, SNP_EVIDENCE_OID
+from enarx.evidence.binding import (
+    KVM_EVIDENCE_OID,
+    MANIFEST_OID,
+    SGX_EVIDENCE_OID,
+    SNP_EVIDENCE_OID,
+    TDX_EVIDENCE_OID,
+)
 from enarx.evidence.certificate import Extension
 from enarx.evidence.signature import PYCA, Verifier
 from enarx.evidence.snp.enarx import SnpEvidence, parse_evidence, parse_manifest
@@ -31,7 +37,9 @@ from enarx.tenant.steward.csr import CertificationRequest, parse_request, verify
 from enarx.tenant.steward.decision import Decision, Grant, Request
 from enarx.tenant.workloads import Workload, judge_workload, written
 
-_EVIDENCE = {KVM_EVIDENCE_OID: "kvm", SGX_EVIDENCE_OID: "sgx", SNP_EVIDENCE_OID: "snp"}
+_EVIDENCE = {KVM_EVIDENCE_OID: "kvm", SGX_EVIDENCE_OID: "sgx", SNP_EVIDENCE_OID: "snp", TDX_EVIDENCE_OID: "tdx"}
+_NOT_VERIFIED = ("sgx", "tdx")
+"""Technologies whose evidence is known by name alone: nothing in it is read, and no policy can accept it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +111,11 @@ class _Case:
         manifest = self._manifest(csr)
         if self.technology == "kvm":
             return self._kvm(csr, extension)
-        if self.technology == "sgx":
+        if self.technology in _NOT_VERIFIED:
             raise PolicyError(
-                "SGX evidence is not supported", code="technology-unsupported", hint="run the Keep on AMD SEV-SNP"
+                f"{self.technology.upper()} evidence is not supported",
+                code="technology-unsupported",
+                hint="run the Keep on AMD SEV-SNP",
             )
         sealing_key = _sealing_key(csr)
         self.stage = "evidence"
