@@ -18,8 +18,3 @@ def clean(text: str, limit: int = SHOWN_MAX) -> str:
     """
     shown = "".join(char if char.isprintable() else REPLACEMENT for char in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + ELLIPSIS
-
-
-def short(value: str, limit: int) -> str:
-    """``value`` in at most ``limit`` characters, cut at its end; a digest keeps its algorithm."""
-    return value if len(value) <= limit else value[: max(1, limit - 1)] + ELLIPSIS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from unicodedata import combining, east_asian_width
 
-NOT_AT_START = "、。,.)」』:;・ー"
+NOT_AT_START = "、。，．）」』：；・ー,.):;"
 """What no line begins with (JIS X 4051)."""
 
 

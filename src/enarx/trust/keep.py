@@ -81,12 +81,8 @@ def from_evidence(judged: Judged) -> Stack:
     facts = SnpFacts(authentic)
     if authentic.proof.simulated:
         return _simulated(judged, facts)
-    passed = {rule.name: rule for rule in judged.rules if rule.passed}
-    measured = _found(_MEASURED, passed)
-    if measured == ("measurement",) and passed["measurement"].expected == _ANY:
-        measured = ()
-    launched = _found(_LAUNCHED, passed) if measured else ()
-    rows = _with_facts(_snp_states(measured, launched, passed, facts.exposed), judged, facts, measured, launched, passed)
+    held = _Held.of(judged.rules)
+    rows = _with_facts(_snp_states(held, facts.exposed), judged, facts, held)
     notes = [] if judged.appraised else [Text("note.no-policy")]
     if facts.exposed:
         notes.append(Text(f"note.{facts.exposed}"))
@@ -123,6 +119,24 @@ def manifest_facts(manifest: Manifest) -> tuple[Fact, ...]:
 # --- from evidence
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Rules that held, and the names of those by which the guest's software and its launch are what is expected."""
+
+    passed: Mapping[str, Rule]
+    measured: tuple[str, ...]
+    launched: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rules: Iterable[Rule]) -> _Held:
+        passed = {rule.name: rule for rule in rules if rule.passed}
+        measured = _found(_MEASURED, passed)
+        if measured == ("measurement",) and passed["measurement"].expected == _ANY:
+            measured = ()
+        # The Keep's code is what compares the manifest with what it runs: no measurement, no proof of the workload.
+        return cls(passed, measured, _found(_LAUNCHED, passed) if measured else ())
+
+
 def _stack(judged: Judged, kind: Kind, rows: Sequence[Row], beside: tuple[Row, ...], notes: Iterable[Text]) -> Stack:
     error = judged.error
     return Stack(
@@ -151,8 +165,13 @@ def _refused(judged: Judged) -> Stack:
     if authentic is not None:
         facts = SnpFacts(authentic)
         kind = (judged.kind or Kind.SIMULATED) if authentic.proof.simulated else Kind.SNP
-        rows[-1] = _row(Layer.CPU, Status.UNKNOWN, "refused", facts.cpu(), facts.cpu_versions(), failed)
-        rows[-2] = _row(Layer.FIRMWARE, Status.UNKNOWN, "refused", facts.firmware(), facts.firmware_versions(), failed)
+        rows[-2:] = [
+            _row(layer, Status.UNKNOWN, "refused", evidence=evidence, versions=versions, checks=failed)
+            for layer, evidence, versions in (
+                (Layer.FIRMWARE, facts.firmware(), facts.firmware_versions()),
+                (Layer.CPU, facts.cpu(), facts.cpu_versions()),
+            )
+        ]
     beside = around.of_keep(encrypted=kind is Kind.SNP, workload=Status.UNKNOWN, judged=judged.verifier)
     simulated = judged.says_simulated or bool(authentic and authentic.proof.simulated)
     notes = [Text("note.refused")]
@@ -164,22 +183,20 @@ def _refused(judged: Judged) -> Stack:
 def _simulated(judged: Judged, facts: SnpFacts) -> Stack:
     kind = judged.kind or Kind.SIMULATED
     states = _DESIGNS[kind]
-    passed = {rule.name: rule for rule in judged.rules if rule.passed}
-    measured, launched = _found(_MEASURED, passed), _found(_LAUNCHED, passed)
-    rows = _with_facts(states, judged, facts, measured, launched, passed)
+    rows = _with_facts(states, judged, facts, _Held.of(judged.rules))
     beside = around.of_keep(encrypted=False, workload=Status.ASSUMED, judged=judged.verifier)
     notes = [Text("note.simulated")] + ([] if judged.appraised else [Text("note.no-policy")])
     return _stack(judged, kind, rows, beside, notes)
 
 
-def _snp_states(
-    measured: tuple[str, ...], launched: tuple[str, ...], passed: Mapping[str, Rule], exposed: str
-) -> Mapping[Layer, tuple[Status, str]]:
-    states = dict(_DESIGNS[Kind.SNP])
+def _snp_states(held: _Held, exposed: str) -> Mapping[Layer, tuple[Status, str]]:
+    states, passed, measured, launched = dict(_DESIGNS[Kind.SNP]), held.passed, held.measured, held.launched
     if not launched:
         states[Layer.APPLICATION] = (Status.UNKNOWN, "unstated.application")
     elif launched == ("workload",) and "manifest" not in passed and "Steward" in passed["workload"].source:
         states[Layer.APPLICATION] = (Status.PROVED, "snp.application-by-steward")
+    if "key-binding" not in passed:
+        states[Layer.MIDDLEWARE] = (Status.PROVED, "snp.middleware-alone")
     if not measured:
         states |= dict.fromkeys(SOFTWARE[1:], (Status.UNKNOWN, "unstated.measured"))
         states |= dict.fromkeys(BENEATH, (Status.UNKNOWN, "unstated.beneath"))
@@ -190,10 +207,8 @@ def _snp_states(
     return states
 
 
-def _with_facts(
-    states: Mapping[Layer, tuple[Status, str]], judged: Judged, facts: SnpFacts, measured: tuple[str, ...],
-    launched: tuple[str, ...], passed: Mapping[str, Rule],
-) -> list[Row]:  # fmt: skip
+def _with_facts(states: Mapping[Layer, tuple[Status, str]], judged: Judged, facts: SnpFacts, held: _Held) -> list[Row]:
+    passed, measured, launched = held.passed, held.measured, held.launched
     launch = (*facts.launch(), *(facts.signed_launch() if measured != ("measurement",) else ()))
     manifest = manifest_facts(judged.manifest) if judged.manifest is not None else ()
     bound = tuple(name for name in ("manifest-binding",) if name in passed)
@@ -213,7 +228,7 @@ def _with_facts(
     for layer in Layer:
         status, reason = states[layer]
         evidence, versions, checks = ((), (), ()) if status is Status.ABSENT else more.get(layer, ((), (), ()))
-        rows.append(_row(layer, status, reason, evidence, versions, checks))
+        rows.append(_row(layer, status, reason, evidence=evidence, versions=versions, checks=checks))
     return rows
 
 
@@ -222,7 +237,7 @@ def _found(choices: Sequence[tuple[str, ...]], passed: Mapping[str, Rule]) -> tu
 
 
 def _row(
-    layer: Layer, status: Status, reason: str, evidence: tuple[Fact, ...] = (), versions: tuple[Fact, ...] = (),
+    layer: Layer, status: Status, reason: str, *, evidence: tuple[Fact, ...] = (), versions: tuple[Fact, ...] = (),
     checks: tuple[str, ...] = (),
 ) -> Row:  # fmt: skip
     title = "layer.keep" if layer is Layer.MIDDLEWARE else ""

@@ -31,10 +31,10 @@ OWNERS: Final = {
 }
 
 MARKS: Final = {
-    Status.PROVED: ("✔", "+"),
+    Status.PROVED: ("✓", "+"),
     Status.ASSUMED: ("●", "o"),
     Status.UNKNOWN: ("?", "?"),
-    Status.UNPROTECTED: ("✘", "x"),
+    Status.UNPROTECTED: ("✗", "x"),
     Status.OUT: ("○", "-"),
     Status.ABSENT: ("·", "."),
 }

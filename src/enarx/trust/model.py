@@ -223,6 +223,16 @@ class Stack:
         found = {row.owner for row in self.there} - set(self.owners)
         return tuple(owner for owner in Owner if owner in found)
 
+    @property
+    def about(self) -> str:
+        """Key of a sentence about it, which evidence that says less than a design promises must not borrow."""
+        if self.error is not None:
+            return "about.keep-unknown"
+        beneath = self.rows[list(Layer).index(Layer.HYPERVISOR)].status
+        if self.kind is Kind.SNP and beneath is not Status.OUT:
+            return "about.exposed" if beneath is Status.ASSUMED else "about.unestablished"
+        return f"about.{self.kind.value}"
+
     def with_versions(self, layer: Layer, facts: Iterable[Fact]) -> Stack:
         """The same with more versions of a layer."""
         listed = tuple(facts)

@@ -92,9 +92,7 @@ class SnpFacts:
 
     def _platform(self, *names: str) -> tuple[Fact, ...]:
         info = self.report.platform_info
-        return tuple(
-            self._fact(f"platform.{name}", "yes" if info & PLATFORM_BITS[name] else "no") for name in names
-        )
+        return tuple(self._fact(f"platform.{name}", "yes" if info & PLATFORM_BITS[name] else "no") for name in names)
 
     def _fact(self, name: str, value: str) -> Fact:
         return Fact(name, value, self.source)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from enarx.trust.clean import short
 from enarx.trust.columns import pad, width, wrap
 from enarx.trust.look import ANSI, MARKS, OWNERS
 from enarx.trust.model import Fact, Layer, Owner, Row, Stack, Status
@@ -15,9 +15,10 @@ from enarx.trust.words import Words
 MIN_WIDTH: Final = 40
 MAX_WIDTH: Final = 120
 """Least and greatest width that is used (cells)."""
-VALUE_MAX: Final = 71
-"""Longest value that is shown in full (characters): ``sha256:`` and its digits. JSON has all of each."""
-_NAME: Final = 22
+DIGITS_SHOWN: Final = 16
+"""How much is shown of a digest or another long number in hexadecimal (digits). JSON and the page have all of it."""
+_DIGITS: Final = re.compile(rf"([0-9a-f]{{{DIGITS_SHOWN}}})[0-9a-f]{{9,}}")
+_NAME: Final = 24
 _OWNER: Final = 16
 
 
@@ -82,7 +83,8 @@ def _full(stack: Stack, words: Words, style: Style) -> Iterator[str]:
 
 
 def _heading(stack: Stack, words: Words, style: Style) -> Iterator[str]:
-    title = f"{words(f'kind.{stack.kind.value}')} ({words(f'basis.{stack.basis.value}')})"
+    kind, basis = words(f"kind.{stack.kind.value}"), words(f"basis.{stack.basis.value}")
+    title = words("titled", title=kind, basis=basis)
     yield style.sgr(title, "1")
     if stack.subject:
         yield from wrap(stack.subject, style.usable)
@@ -113,14 +115,15 @@ def _explained(row: Row, words: Words, style: Style) -> Iterator[str]:
         for line in wrap(_said(fact, words), room - 2):
             yield f"       {line}"
     if row.checks:
-        checked = words("page.checked-by") + words("colon") + " " + words("separator").join(row.checks)
+        checked = words("page.checked-by") + words("colon") + words("separator").join(row.checks)
         for line in wrap(checked, room - 2):
             yield f"       {style.sgr(line, '2')}"
 
 
 def _said(fact: Fact, words: Words) -> str:
-    value = short(fact.value, VALUE_MAX)
-    return f"{words.label(fact.name)}{words('colon')} {value} ({words(f'source.{fact.source.value}')})"
+    value = _DIGITS.sub(r"\1…", fact.value)
+    said = f"{words.label(fact.name)}{words('colon')}{value}"
+    return words("sourced", fact=said, source=words(f"source.{fact.source.value}"))
 
 
 def _summary(stack: Stack, words: Words, style: Style) -> Iterator[str]:
@@ -161,19 +164,20 @@ def _beside(stacks: Sequence[Stack], words: Words, style: Style, name: int, cell
     rule = "-" if style.ascii_only else "─"
     yield f"{pad('', name)} {' '.join(rule * cells for _ in stacks)}"
     for rows in zip(*(stack.rows for stack in stacks), strict=True):
-        yield _cells(words(f"layer.{rows[0].place.value}"), rows, words, style, name, cells)
+        label = pad(words(f"layer.{rows[0].place.value}"), name)
+        yield f"{label} {_cells(rows, words, style, cells)}".rstrip()
     yield f"{pad('', name)} {' '.join(rule * cells for _ in stacks)}"
     for rows in zip(*(stack.around for stack in stacks), strict=True):
-        yield _cells(words(rows[0].name), rows, words, style, name, cells)
+        yield f"{pad(words(rows[0].name), name)} {_cells(rows, words, style, cells)}".rstrip()
 
 
-def _cells(label: str, rows: Sequence[Row], words: Words, style: Style, name: int, cells: int) -> str:
+def _cells(rows: Sequence[Row], words: Words, style: Style, cells: int) -> str:
     found = []
     for row in rows:
         status = pad(words(f"status.{row.status.value}"), cells - 6)
         chip = "   " if row.status is Status.ABSENT else style.chip(row.owner)
         found.append(f"{chip} {style.mark(row.status)} {style.sgr(status, ANSI[row.status])}")
-    return f"{pad(label, name)} {' '.join(found)}".rstrip()
+    return " ".join(found)
 
 
 def _legend(stacks: Sequence[Stack], words: Words, style: Style) -> Iterator[str]:

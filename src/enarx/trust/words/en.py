@@ -28,11 +28,12 @@ WORDS: Final = {
         "expects. It says what runs, not that it is good."
     ),
     "page.rests-on": "Rests on",
-    "page.versions": "Versions",
+    "page.versions": "Versions and settings",
     "page.checked-by": "Checked by",
     "page.subject": "Looked at",
     "page.judged": "Judged as of",
-    "page.of-layers": "of {total} layers have to be trusted",
+    "page.of-layers": "of {total} layers have\nto be trusted",
+    "page.count": "{count} {status}",
     "page.owners-remain": "Owners that remain",
     "page.owners-gone": "no longer",
     "page.none": "none",
@@ -49,6 +50,8 @@ WORDS: Final = {
     "rule.pass": "pass",
     "rule.fail": "fail",
     "separator": ", ",
+    "titled": "{title} ({basis})",
+    "sourced": "{fact} ({source})",
     "colon": ": ",
     # --- kinds
     "kind.vm": "Cloud virtual machine",
@@ -75,6 +78,8 @@ WORDS: Final = {
     "about.keep-sev": "Encrypted, and judged before it starts, but not protected against changes.",
     "about.keep-sev-es": "Encrypted with its registers, but not protected against changes.",
     "about.keep-tdx": "Launched, and not verified: this version cannot read TDX quotes.",
+    "about.exposed": "Genuine hardware, and a guest whose memory the host can reach all the same.",
+    "about.unestablished": "Genuine hardware. Which software runs on it is not established.",
     "about.keep-unknown": "What it showed was not accepted.",
     # --- layers
     "layer.application": "Application",
@@ -89,7 +94,7 @@ WORDS: Final = {
     "layer.bios": "BIOS/EFI",
     "layer.firmware": "CPU firmware",
     "layer.cpu": "CPU",
-    "around.physical-operator": "Whoever stands at the machine",
+    "around.physical-operator": "Physical operator",
     "around.side-channels": "Side channels",
     "around.verifier": "The verifier",
     "around.registry": "The registry",
@@ -146,6 +151,7 @@ WORDS: Final = {
     "note.migration": "WARNING: a migration agent may take this guest's state elsewhere, and nobody has verified it.",
     # --- facts
     "fact.more": "and more (count)",
+    "fact.digests": "components with a digest of their own",
     "fact.snp-firmware": "SEV-SNP firmware",
     "fact.signer": "signed by the key",
     "fact.root": "root of trust",
@@ -247,6 +253,10 @@ WORDS: Final = {
     "snp.middleware": (
         "Measured before it ran, and the measurement is one that is expected. The key of its connections is in the "
         "evidence, so nobody else can answer in its place."
+    ),
+    "snp.middleware-alone": (
+        "Measured before it ran, and the measurement is one that is expected. Whose key the evidence is over was not "
+        "looked at: a report alone does not say who is at the other end of a connection."
     ),
     "snp.userland": "Interpreter and libraries are part of the measured image, to the last byte.",
     "snp.guest-os": "Kernel, initial RAM disk, command line and the guest's own firmware are in the measurement.",

@@ -5,7 +5,7 @@ from typing import Final
 WORDS: Final = {
     # --- the page
     "page.title": "トラストスタック",
-    "page.heading": "誰を信頼しなければならないか",
+    "page.heading": "信頼が必要なのは誰か",
     "page.lead": (
         "ワークロードは何層ものスタックの上で動作し、各層にはその挙動を変えられる所有者がいます。"
         "この図は、信頼せざるを得ない層と所有者、証明されている事項、そして保護されない事項を示します。"
@@ -28,11 +28,12 @@ WORDS: Final = {
         "何が動作しているかを示すものであり、その品質を保証するものではありません。"
     ),
     "page.rests-on": "根拠",
-    "page.versions": "バージョン",
+    "page.versions": "バージョンと設定",
     "page.checked-by": "検査",
     "page.subject": "対象",
     "page.judged": "判定の基準時刻",
-    "page.of-layers": "層を信頼する必要あり(全{total}層中)",
+    "page.of-layers": "層の信頼が必要\n（全{total}層中）",
+    "page.count": "{status} {count}",
     "page.owners-remain": "信頼が必要な所有者",
     "page.owners-gone": "信頼が不要",
     "page.none": "なし",
@@ -49,14 +50,16 @@ WORDS: Final = {
     "rule.pass": "合格",
     "rule.fail": "不合格",
     "separator": "、",
-    "colon": ":",
+    "titled": "{title}（{basis}）",
+    "sourced": "{fact}（{source}）",
+    "colon": "：",
     # --- kinds
     "kind.vm": "クラウドの仮想マシン",
     "kind.container": "クラウドのコンテナ",
     "kind.host": "このマシン上のプログラム",
-    "kind.keep-process": "プロセスKeep(SIMULATED:模擬)",
-    "kind.keep-vm": "TEEなしのVM Keep(SIMULATED:模擬)",
-    "kind.keep-simulated": "模擬プロセッサ上のKeep(SIMULATED)",
+    "kind.keep-process": "プロセスKeep（SIMULATED）",
+    "kind.keep-vm": "TEEなしのVM Keep（SIMULATED）",
+    "kind.keep-simulated": "模擬プロセッサ上のKeep（SIMULATED）",
     "kind.keep-snp": "AMD SEV-SNP上のKeep",
     "kind.keep-sev": "AMD SEV上のKeep",
     "kind.keep-sev-es": "AMD SEV-ES上のKeep",
@@ -75,6 +78,8 @@ WORDS: Final = {
     "about.keep-sev": "暗号化され、起動前に判定されますが、改変からは保護されません。",
     "about.keep-sev-es": "レジスタも含めて暗号化されますが、改変からは保護されません。",
     "about.keep-tdx": "起動はできますが検証できません。このバージョンはTDXクォートを読めません。",
+    "about.exposed": "ハードウェアは真正ですが、ホストはこのゲストのメモリに到達できます。",
+    "about.unestablished": "ハードウェアは真正です。その上で何が動作しているかは確認できていません。",
     "about.keep-unknown": "提示された内容は受け入れられませんでした。",
     # --- layers
     "layer.application": "アプリケーション",
@@ -89,7 +94,7 @@ WORDS: Final = {
     "layer.bios": "BIOS/EFI",
     "layer.firmware": "CPUファームウェア",
     "layer.cpu": "CPU",
-    "around.physical-operator": "マシンに物理的に触れられる者",
+    "around.physical-operator": "物理アクセスできる者",
     "around.side-channels": "サイドチャネル",
     "around.verifier": "検証者",
     "around.registry": "レジストリ",
@@ -105,7 +110,7 @@ WORDS: Final = {
     "owner.third-party": "第三者",
     "owner-about.tenant": "利用者自身。ワークロードとデータの持ち主",
     "owner-about.middleware": "Keepではこのオープンなプロジェクト、それ以外では各製品の提供元",
-    "owner-about.os-vendor": "ディストリビューション:カーネル、ライブラリ、ツール",
+    "owner-about.os-vendor": "ディストリビューション：カーネル、ライブラリ、ツール",
     "owner-about.cloud-provider": "マシンの運用者と、ログインできるその従業員",
     "owner-about.oem": "マシンとそのファームウェアの製造元",
     "owner-about.silicon-vendor": "プロセッサを製造し、署名する企業",
@@ -124,30 +129,29 @@ WORDS: Final = {
     "status-about.out": "もはやワークロードを読み取ることも改変することもできません。",
     "status-about.absent": "このスタックには該当する層がありません。",
     # --- verdicts and notes
-    "verdict.accepted": "ポリシーにより受理(ACCEPTED)",
-    "verdict.authentic": "真正(AUTHENTIC)、ポリシーによる判定なし",
-    "verdict.refused": "拒否(REFUSED)",
+    "verdict.accepted": "ポリシーにより受理（ACCEPTED）",
+    "verdict.authentic": "真正（AUTHENTIC）、ポリシーによる判定なし",
+    "verdict.refused": "拒否（REFUSED）",
     "note.design": "実物は調べていません。設計上の構成と、エビデンスがあれば証明される内容を示します。",
     "note.never-run": "本プロジェクトのKeepは、このハードウェア上ではまだ一度も実行されていません。",
     "note.simulated": (
-        "SIMULATED(模擬):セキュアプロセッサはソフトウェアです。ホストについては何も証明されず、"
+        "SIMULATED（模擬）：セキュアプロセッサはソフトウェアです。ホストについては何も証明されず、"
         "ホストを支配する者はこのKeepを読み取り、改変できます。"
     ),
     "note.says-simulated": (
-        "SIMULATED(模擬)と自称:エビデンスが示すのはシミュレーターであり、そのルートは誰にも受け入れられていません。"
+        "SIMULATED（模擬）と自称：エビデンスが示すのはシミュレーターであり、そのルートは誰にも受け入れられていません。"
     ),
-    "note.host": (
-        "バージョンはこのマシン自身の申告です。証明はなく、マシンを支配する者はこれを自由に変えられます。"
-    ),
+    "note.host": ("バージョンはこのマシン自身の申告です。証明はなく、マシンを支配する者はこれを自由に変えられます。"),
     "note.no-policy": (
         "ポリシーが指定されていません。エビデンスは真正ですが、どのゲストとワークロードを期待するかが示されていません。"
     ),
     "note.refused": "どの層についても、確認できたことはありません。",
     "note.platform": "プラットフォーム証明書が示すのはマシンの身元だけで、起動の内容は証明されません。",
-    "note.debug": "警告:このゲストはデバッグが許可されており、ホストがメモリを読み取り、改変できます。",
-    "note.migration": "警告:マイグレーションエージェントがこのゲストの状態を移動でき、それは検証されていません。",
+    "note.debug": "警告：このゲストはデバッグが許可されており、ホストがメモリを読み取り、改変できます。",
+    "note.migration": "警告：マイグレーションエージェントがこのゲストの状態を移動でき、それは検証されていません。",
     # --- facts
-    "fact.more": "ほか(件数)",
+    "fact.more": "ほか（件数）",
+    "fact.digests": "個別のダイジェストを持つ構成要素の数",
     "fact.snp-firmware": "SEV-SNPファームウェア",
     "fact.signer": "署名した鍵",
     "fact.root": "信頼のルート",
@@ -174,21 +178,21 @@ WORDS: Final = {
     "fact.python": "Python",
     "fact.qemu": "QEMU",
     "fact.api": "ファームウェアのSEV API",
-    "fact.pek": "プラットフォーム鍵(PEK)",
+    "fact.pek": "プラットフォーム鍵（PEK）",
     "tcb.bootloader": "セキュアプロセッサのブートローダー",
     "tcb.tee": "セキュアプロセッサのOS",
     "tcb.snp": "SEV-SNPファームウェアのセキュリティバージョン",
     "tcb.microcode": "マイクロコードのセキュリティバージョン",
-    "tcb.fmc": "最初の可変コード(FMC)",
+    "tcb.fmc": "最初の可変コード（FMC）",
     "platform.alias_check_complete": "メモリのエイリアス検査",
     "platform.ecc": "ECCメモリ",
-    "platform.tsme": "全メモリの暗号化(TSME)",
+    "platform.tsme": "全メモリの暗号化（TSME）",
     "platform.smt": "SMTが有効",
     "platform.ciphertext_hiding": "ホストからの暗号文の隠蔽",
-    "platform.rapl_disabled": "電力計測(RAPL)の無効化",
+    "platform.rapl_disabled": "電力計測（RAPL）の無効化",
     # --- whose word a fact is
     "source.evidence": "エビデンス",
-    "source.simulated": "模擬エビデンス(SIMULATED)",
+    "source.simulated": "模擬エビデンス（SIMULATED）",
     "source.unverified": "未検証",
     "source.manifest": "マニフェスト",
     "source.sbom": "SBOM",
@@ -253,6 +257,10 @@ WORDS: Final = {
         "実行前に測定され、その測定値は期待されたものです。通信の鍵はエビデンスに含まれるため、"
         "ほかの誰も代わりに応答できません。"
     ),
+    "snp.middleware-alone": (
+        "実行前に測定され、その測定値は期待されたものです。どの鍵に対するエビデンスかは調べていません。"
+        "レポートだけでは、通信の相手が誰であるかは分かりません。"
+    ),
     "snp.userland": "インタープリターとライブラリは、最後の1バイトまで、測定されたイメージの一部です。",
     "snp.guest-os": "カーネル、初期RAMディスク、コマンドライン、ゲスト自身のファームウェアが測定値に含まれます。",
     "snp.hypervisor": (
@@ -316,7 +324,7 @@ WORDS: Final = {
         "メモリは、デバッグポート、バス上のデバイス、冷却したモジュールから読み取れます。筐体を開けられる者がマシンを支配します。"
     ),
     "operator.tee": (
-        "メモリモジュールのエイリアスやメモリバスのインターポーザーを使う公表済みの攻撃(BadRAM、Battering RAM、TEE.fail)は、"
+        "メモリモジュールのエイリアスやメモリバスのインターポーザーを使う公表済みの攻撃（BadRAM、Battering RAM、TEE.fail）は、"
         "ノートPC程度の費用で現在のTEEを破ります。誰が筐体を開けられるかは、エビデンスには示されません。"
     ),
     "side-channels.plain": "同じハードウェア上の他者が、キャッシュやページフォールトを観測できます。対策は事業者次第です。",
@@ -345,9 +353,9 @@ WORDS: Final = {
         "ホストはいつでも、Keepの起動の拒否、資源の制限、通信の遮断、停止ができます。これを防ぐTEEはありません。"
     ),
     # --- summaries
-    "summary.remain": "全{total}層中{count}層の信頼が必要:証明済み{proved}、前提{assumed}、不明{unknown}。",
-    "summary.owners": "信頼が必要な所有者:{owners}。",
-    "summary.gone": "信頼が不要:{owners}。",
+    "summary.remain": "全{total}層中{count}層の信頼が必要：証明済み{proved}、前提{assumed}、不明{unknown}。",
+    "summary.owners": "信頼が必要な所有者：{owners}。",
+    "summary.gone": "信頼が不要：{owners}。",
     "summary.more": "`enarx trust` は理由を含むスタック全体を表示し、`--html` はページを作成します。",
 }
 """By key. What stands in braces is filled in."""
