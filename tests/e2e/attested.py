@@ -65,17 +65,18 @@ class Tenant:
 @contextlib.contextmanager
 def tenant(
     home: Path, *modules: bytes, configured: str | None = None, simulated: bool = True, lifetime: str = "24h",
-    secrets: Mapping[str, bytes] | None = None, signer: Path | None = None,
+    secrets: Mapping[str, bytes] | None = None, signer: Path | None = None, measurement: str = "",
 ) -> Iterator[Tenant]:  # fmt: skip
     """A Steward that accepts the process Keeps of this installation with these modules, and gives them SECRET.
 
+    Or, in their place, Keeps of ``measurement``.
     ``modules`` may be packages as well. ``secrets`` are further ones, in files of their own. ``signer`` is the key that
     has to have signed, in the place of ``modules``.
     """
     directory = home / "steward"
     variables = environment(home)
     enarx("simulator", "root", "--out", home / "root.pem", cwd=home)
-    measurement = enarx("simulator", "measure", cwd=home).stdout.decode().strip()
+    measurement = measurement or enarx("simulator", "measure", cwd=home).stdout.decode().strip()
     made = enarx("steward", "init", directory, "--name", "127.0.0.1", cwd=home)
     assert made.returncode == 0, made.stderr.decode()
     text = f'[simulated]\nroot = "../root.pem"\nmeasurement = ["{measurement}"]\n{CURRENT_TCB}' if simulated else ""

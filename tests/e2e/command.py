@@ -24,11 +24,11 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
 
 def enarx(
     *arguments: str | Path, cwd: Path, stdin: int | IO[Any] | None = subprocess.DEVNULL, data: bytes | None = None,
-    env: dict[str, str] | None = None, prefix: Sequence[str] = (), **settings: Any,
+    env: dict[str, str] | None = None, prefix: Sequence[str] = (), seconds: float = SECONDS, **settings: Any,
 ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
     """Run ``enarx`` to its end, with its output captured. The home directory is ``cwd``."""
     done = subprocess.run(
-        [*prefix, str(support.command()), *map(str, arguments)], cwd=cwd, env=env or environment(cwd), timeout=SECONDS,
+        [*prefix, str(support.command()), *map(str, arguments)], cwd=cwd, env=env or environment(cwd), timeout=seconds,
         capture_output=True, check=False, **({"input": data} if data is not None else {"stdin": stdin}), **settings,
     )  # fmt: skip
     assert b"Traceback" not in done.stderr, done.stderr.decode()

@@ -11,7 +11,7 @@ import pytest
 from tests.support import ROOT
 
 LINT = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
-SHARED = ("errors", "archive", "config", "envelope", "manifest", "manifest_rules", "sealing", "wire")
+SHARED = ("errors", "archive", "config", "enrolment", "envelope", "manifest", "manifest_rules", "sealing", "wire")
 PACKAGES = ("evidence", "keep", "host", "tenant", "trust", "simulator", "cli")
 
 
@@ -52,6 +52,7 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         ("simulator/device", "import enarx.host"),
         ("wire", "import enarx.config"),
         ("sealing", "import cryptography"),
+        ("enrolment", "from enarx.evidence import binding"),
         ("manifest_rules", "import enarx.config"),
         ("config", "import tomlkit"),
         ("archive", "import enarx.envelope"),
@@ -73,7 +74,7 @@ def test_a_forbidden_import_is_refused(tmp_path: Path, module: str, source: str)
         ("evidence/report", "import struct\nfrom cryptography import x509\nfrom enarx.errors import MalformedError"),
         (
             "keep/main",
-            "import socket\nimport enarx\nfrom enarx import archive, config, envelope, wire\n"
+            "import socket\nimport enarx\nfrom enarx import archive, config, enrolment, envelope, wire\n"
             "from enarx.evidence import binding",
         ),
         ("keep/engine", "import wasmtime\nfrom wasmtime import _ffi"),

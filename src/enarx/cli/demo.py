@@ -1,9 +1,9 @@
 """``enarx demo``: the main job, from both ends, on one machine.
 
-A tenant's Steward runs here, a host launches the example HTTPS workload before it, as a process or in a virtual machine,
-and a client fetches its page after it has verified what runs there. Then the host swaps the workload, and is found out.
-Each party is ``enarx`` in a process of its own, started as its owner would start it; only the secure processor is
-simulated.
+A tenant's Steward runs here, a host launches the example HTTPS workload before it, as a process or in a virtual
+machine, and a client fetches its page after it has verified what runs there. Then the host swaps the workload, and is
+found out. Each party is ``enarx`` in a process of its own, started as its owner would start it; only the secure
+processor is simulated.
 """
 
 from __future__ import annotations

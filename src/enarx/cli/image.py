@@ -71,7 +71,7 @@ def _lock(args: argparse.Namespace) -> int:
     from enarx.host.image.lock import format_lock, read_lock
     from enarx.host.image.relock import relock
 
-    lock = read_lock(Path(args.lock) if args.lock else None)
+    lock = read_lock(Path(args.lock) if args.lock else None, complete=False)
     renewed = relock(lock.archives, _inputs(args), _tell)
     write_output(args.output, format_lock(renewed))
     before = {one.name: one.version for one in lock.inputs}

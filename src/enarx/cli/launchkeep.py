@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from enarx.errors import EnarxError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from enarx.host.kinds import Plan, Started
+    from enarx.host.kinds import Approval, Plan, Started
     from enarx.host.launch import Ending, Package
     from enarx.host.supervisor import Supervisor
     from enarx.manifest import Manifest, StewardPin
@@ -26,7 +27,8 @@ def add_launch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", metavar="KIND", default=os.environ.get("ENARX_BACKEND", "process"),
         help="kind of Keep: `process` (default) or `vm`, a virtual machine that QEMU runs, neither of which isolates "
-        "anything from this machine; or `snp` or `tdx`, on a processor that does (default: $ENARX_BACKEND)",
+        "anything from this machine; or `snp`, `sev`, `sev-es` or `tdx`, on a processor that does "
+        "(default: $ENARX_BACKEND)",
     )  # fmt: skip
     _add_machine(parser)
     _add_hardware(parser)
@@ -85,6 +87,14 @@ def _add_attestation(parser: argparse.ArgumentParser) -> None:
         help="the Steward's CA: `sha256:` and the digest of its key, as `enarx steward` prints it, or its certificate",
     )  # fmt: skip
     parser.add_argument(
+        "--approver", metavar="URL",
+        help="launch on SEV, and have this approver of the tenant's (`enarx launch approve`) verify the launch and "
+        "release the Keep's credential; on a SIMULATED platform, for a Keep without a processor of its own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--approver-ca", metavar="DIGEST|FILE", help="the approver's CA, likewise (default: that of --steward-ca)"
+    )
+    parser.add_argument(
         "--allow", metavar="STREAM", action="append", default=[],
         help="listen:PORT or connect:HOST:PORT that the workload may have, of those in its Enarx.toml (default: all)",
     )  # fmt: skip
@@ -140,6 +150,14 @@ class _Content:
         if self.manifest is None:
             raise UsageError("a launch without a Steward has no manifest")
         return self.manifest.digest384()
+
+    def launched(self) -> tuple[bytes, Sequence[bytes]]:
+        """The manifest, and the signatures beside it, which prove themselves. Raises EnarxError."""
+        package = self.package()
+        if self.manifest is None:
+            raise UsageError("a launch without a Steward has no manifest")
+        signatures = [bytes(data) for kind, _, data in package.objects if kind == "signature" and type(data) is bytes]
+        return self.manifest.encode(), signatures
 
     def close(self) -> None:
         """Close the files of the package."""
@@ -217,9 +235,31 @@ def _plan(args: argparse.Namespace, content: _Content) -> Plan:
     return Plan(
         _now, log, log if args.verbose else _quiet,
         host_data=content.host_data if proves else None, config_id=content.config_id if proves else None,
-        lies=args.simulator_misbehave, image=file(args.image), memory=args.memory, cpus=args.cpus,
+        approval=_approval(args, content), lies=args.simulator_misbehave, image=file(args.image), memory=args.memory,
+        cpus=args.cpus,
         hardware=Hardware(file(args.firmware), file(args.id_block), file(args.id_auth), file(args.certificates)),
     )  # fmt: skip
+
+
+def _approval(args: argparse.Namespace, content: _Content) -> Approval | None:
+    """The approver of the command line. Raises UsageError."""
+    if args.approver is None:
+        if args.approver_ca:
+            raise UsageError("--approver-ca goes with --approver", hint="name the approver, or leave it out")
+        return None
+    if content.steward is None:
+        raise UsageError("--approver needs --steward", hint="a credential is of use before a Steward alone")
+    if args.simulator_misbehave:
+        raise UsageError(
+            "--simulator-misbehave is for the simulated processor of SEV-SNP", hint="leave it out, or --approver"
+        )
+    from enarx.cli.authority import authority_digest
+    from enarx.host.kinds import Approval
+    from enarx.host.sev.approver import HttpApprover
+
+    ca = authority_digest("--approver-ca", args.approver_ca) if args.approver_ca else content.steward.ca
+    approver = HttpApprover.at(args.approver, bytes.fromhex(ca.removeprefix("sha256:")))
+    return Approval(approver, content.launched)
 
 
 def _now() -> datetime:

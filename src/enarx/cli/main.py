@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "measure": "compute the launch measurement to expect",
     "key": "make and use signing keys",
     "sign": "sign what a Keep is launched from",
+    "launch": "approve SEV launches while they happen, as their tenant",
     "steward": "run the service that attests Keeps and issues their certificates",
     "policy": "validate a Steward's policy, and explain its decisions",
     "image": "build the image of a VM Keep",

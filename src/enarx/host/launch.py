@@ -36,6 +36,8 @@ EVIDENCE_SOURCES: Final = {
     "": "none",
     "configfs-tsm": "from this machine's secure processor, by configfs-tsm",
     "sev-guest": "from this machine's secure processor, by /dev/sev-guest",
+    "efi-secret": "approved at launch by the tenant, with a credential that was injected into this guest",
+    "simulated-secret": "SIMULATED: approved at launch, by simulated SEV firmware, and no hardware stands behind it",
     "simulated": "SIMULATED: it comes from software on this machine, and no hardware stands behind it",
 }
 """Where a Keep may say that its evidence is from, and how that is told to people."""

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 REQUEST_MAX_BYTES: Final = 4 * 1024 * 1024
 """Largest request to a Steward (bytes); a manifest of 1 MiB takes 2.7 MiB of it, twice in base64."""
-EVIDENCE_OIDS: Final = {"snp": binding.SNP_EVIDENCE_OID, "tdx": binding.TDX_EVIDENCE_OID}
+EVIDENCE_OIDS: Final = {
+    "snp": binding.SNP_EVIDENCE_OID,
+    "sev": binding.SEV_EVIDENCE_OID,
+    "tdx": binding.TDX_EVIDENCE_OID,
+}
 """The extension that carries evidence, by technology."""
 _OCTET_STRING: Final = 0x04
 
@@ -86,7 +90,7 @@ def attest(manifest: bytes, candidates: Sequence[Source], *, key: Key | None = N
 def with_certificates(attested: Attested, table: bytes) -> Attested:
     """The same with the host's certificate table, where none came with the evidence itself.
 
-    QEMU answers a guest's extended request with an empty table, so the host hands its own over with the launch.
+    No QEMU can be told what to answer a guest's extended request with, so the host hands a table over with the launch.
     """
     if attested.evidence.certificates or not table:
         return attested
@@ -96,9 +100,9 @@ def with_certificates(attested: Attested, table: bytes) -> Attested:
 def endorsements(attested: Attested) -> Endorsements:
     """The certificates that came with the evidence. MalformedError (``endorsements``) when the host gave none.
 
-    A TDX quote has its certificates in itself.
+    A TDX quote has its certificates in itself, and the approval of a SEV launch needs none.
     """
-    if attested.evidence.technology == "tdx":
+    if attested.evidence.technology in ("tdx", "sev"):
         return Endorsements(b"")
     return read_table(attested.evidence.certificates)
 
@@ -107,6 +111,8 @@ def evidence_extension(attested: Attested, found: Endorsements) -> bytes:
     """The value of the extension that carries the evidence, in the request and in the certificate."""
     if attested.evidence.technology == "tdx":
         return binding.tdx_evidence(attested.evidence.report)
+    if attested.evidence.technology == "sev":
+        return attested.evidence.report
     return binding.snp_evidence(attested.evidence.report, found.leaf, found.distributed_crls())
 
 
@@ -116,7 +122,7 @@ def repeatable_evidence(attested: Attested) -> tuple[bytes, bytes]:
     A Steward leaves the lists out of a certificate that would grow too large for a TLS handshake.
     """
     found = endorsements(attested)
-    if attested.evidence.technology == "tdx":
+    if attested.evidence.technology in ("tdx", "sev"):
         extension = evidence_extension(attested, found)
         return extension, extension
     return evidence_extension(attested, found), binding.snp_evidence(attested.evidence.report, found.leaf)

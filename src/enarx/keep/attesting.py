@@ -30,11 +30,16 @@ BUSY: Final = frozenset((errno.EBUSY, errno.EAGAIN, errno.EINTR))
 
 @dataclass(frozen=True, slots=True)
 class RawEvidence:
-    """``technology`` is ``snp`` or ``tdx``; ``certificates`` is the host's certificate table, often empty."""
+    """``technology`` is ``snp``, ``tdx`` or ``sev``; ``certificates`` is the host's certificate table, often empty.
+
+    SEV has no reports: there ``report`` is the value of ``binding.sev_evidence``, and ``manifest_digest`` what the
+    credential says of the manifest; reports say it themselves.
+    """
 
     technology: str
     report: bytes
     certificates: bytes = b""
+    manifest_digest: bytes = b""
 
 
 class Attester(Protocol):

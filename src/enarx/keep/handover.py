@@ -37,7 +37,8 @@ Announced = Sequence[tuple[str, str, int]]
 def check_manifest(evidence: RawEvidence, manifest: bytes) -> Manifest:
     """The manifest, once its digest is found in the evidence.
 
-    SEV-SNP has its SHA-256 in HOST_DATA, TDX its SHA-384 in MRCONFIGID: each field is as long as that hash.
+    SEV-SNP has its SHA-256 in HOST_DATA, TDX its SHA-384 in MRCONFIGID: each field is as long as that hash. A
+    SEV guest's credential has the SHA-256 of the manifest that was approved.
     AuthenticityError (``manifest-not-attested``) when the host handed over another one than it launched with;
     EvidenceError (``manifest-technology``) for evidence that has no place for it; MalformedError.
     """
@@ -45,11 +46,13 @@ def check_manifest(evidence: RawEvidence, manifest: bytes) -> Manifest:
         launched, found = evidence.report[HOST_DATA], hashlib.sha256(manifest).digest()
     elif evidence.technology == "tdx" and (quote := read_quote(evidence.report)) is not None:
         launched, found = quote.config_id, hashlib.sha384(manifest).digest()
+    elif evidence.technology == "sev":
+        launched, found = evidence.manifest_digest, hashlib.sha256(manifest).digest()
     else:
         raise EvidenceError(
             f"a manifest cannot be checked against this {evidence.technology} evidence",
             code="manifest-technology",
-            hint="launch on SEV-SNP or TDX, or with a simulated processor",
+            hint="launch on SEV-SNP, SEV or TDX, or with a simulated processor",
         )
     if not hmac.compare_digest(launched, found):
         raise AuthenticityError(

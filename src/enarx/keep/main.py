@@ -113,6 +113,11 @@ class Keep:
             outcome = self._run()
         except EnarxError as error:
             outcome = outcome_of(error)
+        except MemoryError:
+            outcome = Outcome(
+                EXIT_FAILED, "keep-memory", "the Keep has too little memory for what it was given",
+                "give its machine more memory (--memory), or launch less",
+            )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - the last handler: the host must hear of it, without a traceback
             outcome = Outcome(
                 EXIT_FAILED, "keep-internal", f"the Keep failed: {type(error).__name__}: {error}",

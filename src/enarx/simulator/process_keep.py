@@ -44,6 +44,7 @@ OURS: Final = (
     "__init__.py",
     "archive.py",
     "config.py",
+    "enrolment.py",
     "envelope.py",
     "errors.py",
     "evidence/__init__.py",

@@ -29,7 +29,14 @@ from enarx.evidence.snp.enarx import parse_evidence, parse_manifest_digest
 from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.manifest import Manifest
 from enarx.manifest import parse as read_manifest
-from enarx.tenant.judgement import appraise_guest, judge_key, judge_launch
+from enarx.tenant.judgement import (
+    Launched,
+    appraise_enrolled,
+    appraise_guest,
+    authenticate_enrolled,
+    judge_key,
+    judge_launch,
+)
 from enarx.tenant.keepchain import KeepChain, check_path, check_revocation, read_chain
 from enarx.tenant.policy import Policy
 from enarx.tenant.signature.signers import Presented
@@ -146,9 +153,42 @@ class _Case:
             "not_after": leaf.not_valid_after_utc.isoformat(),
         }
 
-    def _evidence(self, chain: KeepChain) -> snp.Report:
+    def _evidence(self, chain: KeepChain) -> Launched:
         """Genuine, accepted by the policy, and over the key of the certificate."""
         self.stage = "authentication"
+        report = self._enrolled(chain) if chain.technology == "sev" else self._reported(chain)
+        key = parse_public_key(chain.spki)
+        curve = key.curve if isinstance(key, EcKey) else None
+        judge_key(chain.spki, curve, report, self.rules, whose="certificate")
+        return report
+
+    def _enrolled(self, chain: KeepChain) -> Launched:
+        """A SEV launch that an approver vouches for: one that the policy names, or the CA that the client trusts."""
+        policy = self.expected.policy
+        keep = authenticate_enrolled(
+            chain.evidence, chain.spki, policy, self._trusted(), self.now, verifier=self.verifier, trail=self.rules
+        )
+        proof, launch = keep.proof, keep.value.launch
+        self.simulated = proof.simulated
+        self.facts |= {
+            "measurement": launch.digest.hex(),
+            "approved": keep.value.approved.isoformat(),
+            "root": proof.root,
+            "signer": proof.signer,
+            "product": proof.product,
+        }
+        self.stage = "policy"
+        appraise_enrolled(keep, policy, self.rules)
+        return keep.value
+
+    def _trusted(self) -> bytes | None:
+        """The CA that the client names, or that the manifest pins which it brought."""
+        if self.expected.authority is None and self.expected.manifest is not None:
+            steward = read_manifest(self.expected.manifest).steward
+            return bytes.fromhex(steward.ca.removeprefix("sha256:")) if steward is not None else None
+        return self.expected.authority
+
+    def _reported(self, chain: KeepChain) -> Launched:
         evidence = parse_evidence(chain.evidence)
         report = snp.parse(evidence.report)
         self.facts["measurement"] = report.measurement.hex()
@@ -166,12 +206,9 @@ class _Case:
         self.facts |= {"root": proof.root, "signer": proof.signer, "product": proof.product}
         self.stage = "policy"
         appraise_guest(authentic, policy, self.rules)
-        key = parse_public_key(chain.spki)
-        curve = key.curve if isinstance(key, EcKey) else None
-        judge_key(chain.spki, curve, report, self.rules, whose="certificate")
         return report
 
-    def _manifest(self, report: snp.Report) -> Manifest | None:
+    def _manifest(self, report: Launched) -> Manifest | None:
         """The client's own copy, once the guest is proved to have been launched with it."""
         given = self.expected.manifest
         if given is None:
@@ -219,7 +256,7 @@ class _Case:
             self.rules.append(Rule("certificate-revocation", True, "not revoked", seen, "revocation lists"))
             self.authority = True
 
-    def _workload(self, manifest: Manifest | None, digest: bytes, report: snp.Report) -> None:
+    def _workload(self, manifest: Manifest | None, digest: bytes, report: Launched) -> None:
         """Whose workload it is, by the first of the three who knows."""
         policy = self.expected.policy
         if manifest is not None:
@@ -229,6 +266,8 @@ class _Case:
                 self.workload = found.name if found else ""
             return
         table = policy.simulated if self.simulated else policy.snp
+        if not isinstance(report, snp.Report):
+            table = None  # [sev] has no host_data: the manifest is in the approval
         named = next((one.name for one in policy.workloads if written(digest) in one.manifests), "")
         self.workload = named
         source, passed = "built-in", True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,9 @@ from enarx.errors import EnarxError, HostError, MalformedError, UsageError
 from enarx.evidence.snp import certtable
 from enarx.evidence.snp.idblock import IdAuth, IdBlock, authorize
 from enarx.host.image.layout import Image, open_image
-from enarx.host.kinds import Hardware, Plan, start_of
+from enarx.host.kinds import Approval, Hardware, Plan, start_of
 from enarx.host.kinds.platform import checked
+from enarx.host.kinds.sev import ask_capabilities
 from enarx.host.kinds.snp import SIGNATURE_FILE_MAX_BYTES, TABLE_MAX_BYTES, read_certificates, read_id_block
 from enarx.host.kinds.vm import expected_digest
 from enarx.host.platform.kvm import read_kvm
@@ -27,11 +28,13 @@ from enarx.host.platform.machine import Machine as Platform
 from enarx.host.platform.qemufacts import ask_qemu
 from enarx.host.qemu.machine import Machine
 from enarx.host.qemu.program import NAME
+from enarx.host.sev.launch import Session, Technology
+from enarx.host.sev.monitor import Capabilities
 from tests.cli.command import error_code
 from tests.evidence.ovmf_images import ovmf_image
 from tests.host.platform import machines
 
-KINDS = ("snp", "tdx")
+KINDS = ("snp", "sev", "sev-es", "tdx")
 
 
 @pytest.fixture
@@ -72,9 +75,13 @@ def epyc(
     qemu = ask_qemu(str(require_tool(NAME, "qemu-system-x86")))
     if "sev-snp-guest" not in qemu.objects or read_kvm(Platform()).makes("snp"):
         pytest.skip("QEMU is too old, or could start the guest")
-    machine = machines.epyc_snp().write(tmp_path / "machine")
+    tree = machines.epyc_snp()
+    tree.files["/proc/self/limits"] = "Max locked memory  unlimited  unlimited  bytes"
+    machine = tree.write(tmp_path / "machine")
     monkeypatch.setattr("enarx.host.platform.survey.ask_qemu", lambda _path: qemu)
-    monkeypatch.setattr("enarx.host.kinds.snp.checked", lambda kind, plan, memory: checked(kind, plan, memory, machine))
+    for module in ("snp", "sev"):
+        name = f"enarx.host.kinds.{module}.checked"
+        monkeypatch.setattr(name, lambda kind, plan, memory: checked(kind, plan, memory, machine))
     return image
 
 
@@ -189,11 +196,89 @@ def test_a_certificate_table_is_read_and_anything_else_refused(tmp_path: Path) -
         ("snp", Hardware(firmware=Path("f"))),
         ("tdx", Hardware(id_block=Path("f"))),
         ("tdx", Hardware(certificates=Path("f"))),
+        ("sev", Hardware(id_block=Path("f"))),
+        ("sev-es", Hardware(firmware=Path("f"))),
     ],
 )
 def test_an_option_of_another_kind_is_refused(kind: str, hardware: Hardware) -> None:
     with pytest.raises(UsageError, match=f"is not for a {kind} Keep"):
         start_of(kind)(plan(hardware=hardware))
+
+
+class Approver:
+    """A tenant's approver that begins every launch; none here is ever measured."""
+
+    def __init__(self, policy: int) -> None:
+        self.policy = policy
+        self.seen: list[object] = []
+
+    def begin(
+        self, technology: Technology, certificates: bytes, manifest: bytes, signatures: Sequence[bytes]
+    ) -> Session:
+        self.seen += [technology, certificates, manifest]
+        return Session("launch", self.policy, b"certificate", b"session")
+
+    def finish(self, launch: str, firmware: tuple[int, int, int], measurement: bytes) -> NoReturn:
+        raise AssertionError("a launch that cannot be measured here")
+
+
+PLATFORM = Capabilities(b"P" * 2084, b"C" * 3 * 2084, b"", cbitpos=51, reduced_phys_bits=1)
+
+
+def approved(policy: int) -> tuple[Approver, Approval]:
+    approver = Approver(policy)
+    return approver, Approval(approver, lambda: (b"manifest", ()))
+
+
+@pytest.mark.parametrize(("kind", "policy"), [("sev", 0x1), ("sev-es", 0x5)])
+def test_a_sev_launch_begins_at_its_approver_and_leaves_nothing_when_qemu_refuses(
+    kind: str, policy: int, epyc: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enarx.host.kinds.sev.ask_capabilities", lambda _program: PLATFORM)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    approver, approval = approved(policy)
+
+    with pytest.raises(HostError) as caught:
+        start_of(kind)(plan(epyc, approval=approval))
+
+    assert caught.value.code == "keep-died"
+    assert "qemu-system-x86_64: " in caught.value.message
+    assert "KVM" in caught.value.message or "cbitpos check failed" in caught.value.message
+    assert approver.seen == [kind, PLATFORM.pdh + PLATFORM.chain, b"manifest"]
+    assert not list(tmp_path.glob("enarx-*"))
+
+
+@pytest.mark.parametrize(("kind", "policy"), [("sev", 0x5), ("sev-es", 0x1)])
+def test_a_session_for_the_other_kind_starts_nothing(
+    kind: str, policy: int, epyc: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enarx.host.kinds.sev.ask_capabilities", lambda _program: PLATFORM)
+
+    with pytest.raises(HostError) as caught:
+        start_of(kind)(plan(epyc, approval=approved(policy)[1]))
+    assert caught.value.code == "sev-policy"
+
+
+def test_a_sev_launch_without_an_approver_is_refused(epyc: Image) -> None:
+    assert code_of(lambda: start_of("sev")(plan(epyc))) == "approver-missing"
+
+
+@pytest.mark.parametrize("kind", ["snp", "tdx"])
+def test_an_approver_of_a_guest_that_proves_itself_is_refused(kind: str) -> None:
+    with pytest.raises(UsageError, match="--approver is for launches of SEV"):
+        start_of(kind)(plan(approval=approved(1)[1]))
+
+
+def test_qemu_says_that_this_platform_has_no_sev(require_tool: Callable[[str, str], Path]) -> None:
+    if read_kvm(Platform()).makes("sev"):
+        pytest.skip("this machine has it")
+    qemu = str(require_tool(NAME, "qemu-system-x86"))
+
+    with pytest.raises(HostError) as caught:
+        ask_capabilities(qemu)
+
+    assert caught.value.code == "sev-capabilities"
+    assert "SEV is not enabled" in caught.value.message or "KVM" in caught.value.message
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from enarx.host.platform.cpu import read_cpu
 from enarx.host.platform.cpuid import execute, read_device
+from enarx.host.platform.firmware import read_firmware
 from enarx.host.platform.kvm import API_VERSION, KVM_DEVICE, read_kvm
 from enarx.host.platform.machine import TEXT_MAX_BYTES, Identity, Machine
 from enarx.host.platform.sevfirmware import SEV_ISSUE_CMD, read_sev, read_snp
@@ -197,3 +198,11 @@ def test_a_garbled_cpuinfo_gives_numbers_or_nothing(tmp_path_factory: pytest.Tem
     found = read_cpu(Machine(str(root)))
 
     assert all(number >= -1 for number in (found.family, found.model, found.stepping))
+
+
+def test_published_firmware_is_told_apart(vectors: Path) -> None:
+    tdx = read_firmware(str(vectors / "measure/OVMF.inteltdx.fd"))
+    amd = read_firmware(str(vectors / "measure/ovmf_AmdSev_suffix.bin"))
+
+    assert (tdx.failure, tdx.tdx, tdx.hash_table) == ("", True, False)
+    assert (amd.failure, amd.hash_table, amd.sev_es, amd.snp) == ("", True, True, True)

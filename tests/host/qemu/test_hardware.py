@@ -94,7 +94,7 @@ def arguments_of(kind: str, image: Image, descriptors: Descriptors) -> list[str]
     if kind == "tdx":
         return tdx_arguments(image, machine, descriptors, Tdx(image.firmware, MANIFEST.digest384()))
     files = image.directory / "owner.cert", image.directory / "session"
-    return sev_arguments(image, machine, descriptors, Sev(51, *files, encrypted_state=kind == "sev-es"))
+    return sev_arguments(image, machine, descriptors, Sev(51, *files, 5 if kind == "sev-es" else 1))
 
 
 def tee(arguments: list[str]) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def test_a_config_id_of_another_size_is_refused(size: int) -> None:
 
 @pytest.mark.parametrize("position", [-1, 0, 31, 64])
 def test_a_c_bit_outside_of_addresses_is_refused(position: int) -> None:
-    for make in (lambda: Snp(position), lambda: Sev(position, Path("a"), Path("b"), encrypted_state=False)):
+    for make in (lambda: Snp(position), lambda: Sev(position, Path("a"), Path("b"), 1)):
         with pytest.raises(UsageError) as caught:
             make()
         assert caught.value.code == "c-bit"

@@ -13,9 +13,10 @@ from typing import Final, Literal
 
 from enarx.errors import HostError
 from enarx.host.image import layout
-from enarx.host.image.collect import Piece, collect
+from enarx.host.image.built import Built
+from enarx.host.image.collect import PYTHON_LIBRARY, Piece, collect
 from enarx.host.image.contents import decompress, read_deb
-from enarx.host.image.describe import Built, describe
+from enarx.host.image.describe import describe
 from enarx.host.image.fetch import Inputs
 from enarx.host.image.lock import Lock
 from enarx.host.image.newc import Directory, Entry, File, Node, pack
@@ -29,7 +30,7 @@ COMMON: Final = (
     "random.trust_bootloader=off",  # seeds that the host chooses are not counted
     "rdinit=/usr/bin/python3.11",
 )
-ARGUMENTS: Final = ("-I", "-S", "-B", "-m", "enarx.keep.init")
+ARGUMENTS: Final = ("-I", "-S", "-B", f"/{PYTHON_LIBRARY}/enarx/keep/init.pyc")
 """The first process: the interpreter, and the module that it runs."""
 COMMAND_LINES: Final[Mapping[str, str]] = {
     "stock": " ".join((*COMMON, "lockdown=confidentiality", "--", *ARGUMENTS)),
@@ -55,8 +56,17 @@ class Kernel:
 
 def listed() -> frozenset[str]:
     """Paths in the initial RAM disk: every file that a Keep opens, and no other."""
+    return frozenset(line for line in _lines() if not line.startswith("!"))
+
+
+def left_out() -> frozenset[str]:
+    """Paths of what a Keep asks for and does without."""
+    return frozenset(line.removeprefix("!") for line in _lines() if line.startswith("!"))
+
+
+def _lines() -> list[str]:
     text = resources.files("enarx.host.image").joinpath("files.txt").read_text(encoding="utf-8")
-    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def stock_kernel(lock: Lock, inputs: Inputs) -> Kernel:

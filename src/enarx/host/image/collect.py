@@ -20,6 +20,11 @@ PYTHON_LIBRARY: Final = "usr/lib/python3.11"
 OWN: Final = "enarx"
 """The provider of the Keep's own code."""
 
+STORE: Final = "etc/ssl/certs/ca-certificates.crt"
+"""Certificates of public CAs, which a workload's connections trust that name no other."""
+
+_STORE_PACKAGE: Final = "ca-certificates"
+_STORE_PARTS: Final = "usr/share/ca-certificates/mozilla/"
 _ELF: Final = b"\x7fELF"
 _COMPILER: Final = (f"{PYTHON_LIBRARY}/", tools.PYTHON, tools.LOADER, "lib/", "usr/lib/x86_64-linux-gnu/")
 
@@ -52,12 +57,21 @@ def collect(lock: Lock, inputs: Inputs, wanted: Callable[[str], bool]) -> dict[s
         return wanted(_compiled(f"{PYTHON_LIBRARY}/{name}"))
 
     for deb in lock.of_use("root"):
-        add(deb.name, read_deb(inputs.file(deb), lambda path: wanted(_compiled(path))))
+        if deb.name == _STORE_PACKAGE:
+            add(deb.name, _certificate_store(inputs.file(deb)) if wanted(STORE) else {})
+        else:
+            add(deb.name, read_deb(inputs.file(deb), lambda path: wanted(_compiled(path))))
     for wheel in lock.wheels:
         add(wheel.name, read_wheel(inputs.file(wheel), in_library), f"{PYTHON_LIBRARY}/")
     own = read_tree(Path(enarx.__file__).parent, OURS, lambda name: in_library(f"enarx/{name}"))
     add(OWN, own, f"{PYTHON_LIBRARY}/enarx/")
     return _made(lock, inputs, raw)
+
+
+def _certificate_store(package: Path) -> dict[str, bytes]:
+    """What Debian's package makes when it is installed: all its certificates in one file, in the order of names."""
+    parts = read_deb(package, lambda path: path.startswith(_STORE_PARTS) and path.endswith(".crt"))
+    return {STORE: b"".join(parts[name] for name in sorted(parts))}
 
 
 def _compiled(path: str) -> str:

@@ -4,55 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import enarx
+from enarx.bom import encode
+from enarx.evidence.reference import format_reference_values
 from enarx.host.image import layout
+from enarx.host.image.built import Built
 from enarx.host.image.collect import OWN
-from enarx.host.image.lock import Lock
-from enarx.host.image.newc import Entry, File
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """An image as it has been put together. ``files``: those that are launched, by name.
-
-    ``entries``: what is in the initial RAM disk, and ``providers`` the input that each of its files is from.
-    """
-
-    kind: str
-    lock: Lock
-    files: Mapping[str, bytes]
-    entries: Mapping[str, Entry]
-    providers: Mapping[str, str]
-
-    @property
-    def regular(self) -> dict[str, bytes]:
-        """The files of the initial RAM disk, by path."""
-        return {path: entry.data for path, entry in sorted(self.entries.items()) if isinstance(entry, File)}
-
-    @property
-    def trusted_bytes(self) -> int:
-        """Bytes that a tenant must trust: everything that is launched."""
-        return sum(map(len, self.files.values()))
-
-    @property
-    def own_digest(self) -> str:
-        """SHA-256 of what `sha256sum` prints for the Keep's own files in the image, sorted by name."""
-        lines = [
-            f"{hashlib.sha256(data).hexdigest()}  {path}\n"
-            for path, data in self.regular.items()
-            if self.providers.get(path) == OWN
-        ]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+from enarx.host.image.corim import format_corim
+from enarx.host.image.reference import launch_values
+from enarx.host.image.sbom import bill_of_materials
 
 
 def describe(built: Built) -> dict[str, bytes]:
     """The files that go beside those of ``built``, by name."""
-    return {layout.DESCRIPTION: _description(built)}
+    launches = tuple(launch_values(built.files))
+    name = f"enarx-image/{built.kind}/{built.joint_digest}"
+    beside = {
+        layout.SBOM: encode(bill_of_materials(built)),
+        layout.REFERENCE_VALUES: format_reference_values(launches, f"Launch digests of {name}, launched by QEMU."),
+        layout.CORIM: format_corim(launches, name),
+    }
+    return beside | {layout.DESCRIPTION: _description(built, beside)}
 
 
-def _description(built: Built) -> bytes:
+def _description(built: Built, beside: Mapping[str, bytes]) -> bytes:
     lines = [
         "# An image of a VM Keep, as `enarx image build` has made it.",
         f"format = {layout.FORMAT}",
@@ -63,7 +39,7 @@ def _description(built: Built) -> bytes:
         f"bytes = {built.trusted_bytes}",
         f"files = {len(built.regular)}",
     ]
-    for name, data in built.files.items():
+    for name, data in {**built.files, **beside}.items():
         lines += [
             "",
             f'[files."{name}"]',

@@ -42,6 +42,7 @@ PACKAGES: Final = (
     Wanted("python3.11-minimal", "root"),
     Wanted("libpython3.11-minimal", "root"),
     Wanted("libpython3.11-stdlib", "root"),
+    Wanted("ca-certificates", "root"),
     Wanted("libc6", "root"),
     Wanted("libexpat1", "root"),
     Wanted("libffi8", "root"),

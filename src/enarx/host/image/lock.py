@@ -96,10 +96,10 @@ def own_lock() -> bytes:
     return resources.files("enarx.host.image").joinpath("image.lock").read_bytes()
 
 
-def read_lock(path: Path | None) -> Lock:
-    """The lock file at ``path``, or the one that comes with this program. Raises ConfigError (``lock-...``)."""
+def read_lock(path: Path | None, *, complete: bool = True) -> Lock:
+    """The lock file at ``path``, or the one that comes with this program. Raises ConfigError as ``parse_lock``."""
     if path is None:
-        return parse_lock(own_lock(), "the lock file of this program")
+        return parse_lock(own_lock(), "the lock file of this program", complete=complete)
     try:
         with path.open("rb") as file:
             data = file.read(LOCK_MAX_BYTES + 1)
@@ -107,11 +107,14 @@ def read_lock(path: Path | None) -> Lock:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}", code="lock-unreadable", hint="`enarx image lock` writes one"
         ) from error
-    return parse_lock(data, str(path))
+    return parse_lock(data, str(path), complete=complete)
 
 
-def parse_lock(data: bytes, source: str = "image.lock") -> Lock:
-    """Read a lock file. ConfigError: ``lock-syntax``, ``lock-value`` with the place, ``lock-incomplete``."""
+def parse_lock(data: bytes, source: str = "image.lock", *, complete: bool = True) -> Lock:
+    """Read a lock file. ConfigError: ``lock-syntax``, ``lock-value`` with the place.
+
+    One that has to be ``complete``, for an image is made of it, names every input (``lock-incomplete``).
+    """
     if len(data) > LOCK_MAX_BYTES:
         raise _error(source, f"more than {LOCK_MAX_BYTES} bytes")
     try:
@@ -129,25 +132,27 @@ def parse_lock(data: bytes, source: str = "image.lock") -> Lock:
     unknown = sorted(set(document) - {"format", "archive", "deb", "wheel"})
     if unknown:
         raise _error(source, f"{unknown[0]} is not a key")
-    _check_complete(lock, source)
+    _check_names(lock, source)
+    if complete:
+        _check_complete(lock, source)
     return lock
 
 
-def _check_complete(lock: Lock, source: str) -> None:
+def _check_names(lock: Lock, source: str) -> None:
     names = [one.name for one in lock.inputs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise _error(source, f"{twice[0]} is there twice")
+
+
+def _check_complete(lock: Lock, source: str) -> None:
     for wanted in PACKAGES:
-        found = [
-            deb.name
-            for deb in lock.debs
-            if deb.use == wanted.use and (deb.name.startswith(wanted.follow) if wanted.follow else deb.name == wanted.name)
-        ]  # fmt: skip
+        of_use = [deb.name for deb in lock.of_use(wanted.use)]
+        found = [name for name in of_use if name == wanted.name or (wanted.follow and name.startswith(wanted.follow))]
         if not found:
             raise _incomplete(source, wanted.name)
     for name in WHEELS:
-        if name not in names:
+        if name not in {wheel.name for wheel in lock.wheels}:
             raise _incomplete(source, name)
 
 

@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from enarx.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from enarx.host.launch import RunningKeep
+    from enarx.host.sev.launch import Approver
 
 KINDS: Final = MappingProxyType(
     {
         "process": "enarx.host.kinds.process",
         "vm": "enarx.host.kinds.vm",
         "snp": "enarx.host.kinds.snp",
+        "sev": "enarx.host.kinds.sev",
+        "sev-es": "enarx.host.kinds.sev_es",
         "tdx": "enarx.host.kinds.tdx",
     }
 )
@@ -47,12 +52,24 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """That a launch is one of SEV: which approver of the tenant's judges it while it happens, and what it is shown.
+
+    ``launched`` gives the manifest and the signatures of the package, for which it has to read what is launched.
+    """
+
+    approver: Approver
+    launched: Callable[[], tuple[bytes, Sequence[bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is asked of a Keep, apart from what runs in it.
 
     ``host_data`` gives the digest of the launch's manifest, 32 bytes, for which it has to read what is launched: a kind
     of Keep that is launched with it calls it, others start while that is read. None when nothing is to be proved.
     ``config_id`` gives the same manifest's SHA-384, 48 bytes, for TDX.
+    ``approval`` is for a launch of SEV: on a SIMULATED platform, where the kind of Keep is not one of SEV itself.
     ``lies`` names how a SIMULATED processor misbehaves. ``memory`` in MiB, ``cpus`` and ``image`` are for a virtual
     machine, None for their defaults. ``now`` is the clock, ``say`` tells the person at the
     terminal, ``detail`` who asked for more.
@@ -62,6 +79,7 @@ class Plan:
     say: Callable[[str], None]
     detail: Callable[[str], None]
     host_data: Callable[[], bytes] | None = None
+    approval: Approval | None = None
     lies: str = ""
     image: Path | None = None
     memory: int | None = None
@@ -140,4 +158,13 @@ def refuse_simulator(kind: str, plan: Plan) -> None:
         raise UsageError(
             f"--simulator-misbehave is for the SIMULATED processor, and a {kind} Keep has a real one",
             hint="it goes with --backend process or vm",
+        )
+
+
+def refuse_approver(kind: str, plan: Plan) -> None:
+    """For a Keep that has its evidence while it runs. Raises UsageError when it is to be approved of before."""
+    if plan.approval is not None:
+        raise UsageError(
+            f"--approver is for launches of SEV and SEV-ES, and a {kind} Keep proves itself to its Steward alone",
+            hint="leave it out",
         )

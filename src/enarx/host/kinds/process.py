@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from enarx.host.kinds import Plan, Started, refuse_hardware_options, refuse_machine_options
+from enarx.host.kinds import Plan, Processor, Started, refuse_hardware_options, refuse_machine_options
 from enarx.host.process import COMMAND, KeepProcess, code_directories
 
 if TYPE_CHECKING:
+    from enarx.host.sev.simulated import Contents
     from enarx.simulator.processor import Launch
 
 
@@ -18,9 +19,15 @@ def start(plan: Plan) -> Started:
     keep = KeepProcess(measured=plan.host_data is not None)
     if keep.channel is None:
         return Started(keep, keep.pid)
-    from enarx.host.attested import SimulatedLaunch
+    processor: Processor
+    if plan.approval is not None:
+        from enarx.host.sev.simulated import SimulatedSevLaunch
 
-    processor = SimulatedLaunch(keep.channel, plan.now(), plan.lies, plan.say, measure)
+        processor = SimulatedSevLaunch(keep.channel, plan.approval.approver, sev_contents, plan.approval.launched)
+    else:
+        from enarx.host.attested import SimulatedLaunch
+
+        processor = SimulatedLaunch(keep.channel, plan.now(), plan.lies, plan.say, measure)
     return Started(keep, keep.pid, processor)
 
 
@@ -30,3 +37,11 @@ def measure(launch: Launch) -> None:
     from enarx.simulator.process_keep import KEEP_GPA, measure_process_keep
 
     launch.update(PageType.NORMAL, KEEP_GPA, measure_process_keep(code_directories(), COMMAND).pages)
+
+
+def sev_contents() -> Contents:
+    """The same for SIMULATED SEV firmware: the listing of the code. A process has no registers to protect."""
+    from enarx.host.sev.simulated import Contents
+    from enarx.simulator.process_keep import measure_process_keep
+
+    return Contents((measure_process_keep(code_directories(), COMMAND).pages,))

@@ -15,7 +15,7 @@ from enarx.evidence.launchfile import read_bounded
 from enarx.evidence.snp import certtable
 from enarx.evidence.snp.idblock import ID_AUTH_BYTES, ID_BLOCK_BYTES, IdAuth, IdBlock
 from enarx.host.image.layout import default_directory, open_image
-from enarx.host.kinds import Hardware, Plan, Started, refuse_hardware_options, refuse_simulator
+from enarx.host.kinds import Hardware, Plan, Started, refuse_approver, refuse_hardware_options, refuse_simulator
 from enarx.host.kinds.platform import checked
 from enarx.host.kinds.vm import expected_digest, machine_of
 from enarx.host.qemu.command import Descriptors
@@ -31,6 +31,7 @@ TABLE_MAX_BYTES: Final = 64 * 1024
 def start(plan: Plan) -> Started:
     """Start one. Raises HostError (``platform-unsuitable``) and starts nothing on a machine that cannot."""
     refuse_simulator("snp", plan)
+    refuse_approver("snp", plan)
     refuse_hardware_options("snp", plan.hardware, "--id-block", "--id-auth", "--certificates")
     machine = machine_of(plan)
     facts = checked("snp", plan, machine.memory)

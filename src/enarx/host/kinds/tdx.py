@@ -6,7 +6,7 @@ MRCONFIGID is SHA-384 of the manifest, which the Keep compares with its own quot
 from __future__ import annotations
 
 from enarx.host.image.layout import default_directory, open_image
-from enarx.host.kinds import Plan, Started, refuse_hardware_options, refuse_simulator
+from enarx.host.kinds import Plan, Started, refuse_approver, refuse_hardware_options, refuse_simulator
 from enarx.host.kinds.platform import checked
 from enarx.host.kinds.vm import machine_of
 from enarx.host.qemu.command import Descriptors
@@ -17,6 +17,7 @@ from enarx.host.qemu.hardware import CONFIG_ID_BYTES, Tdx, tdx_arguments
 def start(plan: Plan) -> Started:
     """Start one. Raises HostError (``platform-unsuitable``) and starts nothing on a machine that cannot."""
     refuse_simulator("tdx", plan)
+    refuse_approver("tdx", plan)
     refuse_hardware_options("tdx", plan.hardware, "--firmware")
     machine = machine_of(plan)
     facts = checked("tdx", plan, machine.memory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enarx.host.image.layout import Image, default_directory, open_image
-from enarx.host.kinds import Plan, Started, refuse_hardware_options
+from enarx.host.kinds import Plan, Processor, Started, refuse_hardware_options
 from enarx.host.qemu.accelerator import choose
 from enarx.host.qemu.command import Descriptors, vm_arguments
 from enarx.host.qemu.guest import Guest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from enarx.evidence.hashtable import KernelHashes
     from enarx.evidence.vmsa import Vcpus
+    from enarx.host.sev.simulated import Contents
     from enarx.simulator.processor import Launch
 
 
@@ -33,11 +34,21 @@ def start(plan: Plan) -> Started:
         return vm_arguments(image, machine, accelerator.name, descriptors)
 
     guest = Guest(program, arguments, simulated=plan.host_data is not None)
-    processor = None
-    if guest.channel is not None:
-        from enarx.host.attested import SimulatedLaunch
+    processor: Processor | None = None
+    try:
+        if guest.channel is not None and plan.approval is not None:
+            from enarx.host.sev.simulated import SimulatedSevLaunch
 
-        processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+            contents = sev_contents(image, machine)
+            processor = SimulatedSevLaunch(guest.channel, plan.approval.approver, contents, plan.approval.launched)
+        elif guest.channel is not None:
+            from enarx.host.attested import SimulatedLaunch
+
+            processor = SimulatedLaunch(guest.channel, plan.now(), plan.lies, plan.say, measurer(image, machine))
+    except BaseException:
+        guest.kill()
+        guest.wait()
+        raise
     return Started(guest.carry(), guest.pid, processor, str(machine), str(accelerator))
 
 
@@ -81,3 +92,19 @@ def measurer(image: Image, machine: Machine) -> Callable[[Launch], None]:
         measure_vm_keep(launch, read_firmware(image.firmware), vcpus, hashes)
 
     return measure
+
+
+def sev_contents(image: Image, machine: Machine) -> Callable[[], Contents]:
+    """Gives what QEMU would have measured of this guest as one of SEV-ES, from the files that QEMU is given.
+
+    Raises UsageError or MalformedError.
+    """
+
+    def contents() -> Contents:
+        from enarx.evidence.launchfile import read_firmware
+        from enarx.host.sev.simulated import direct_boot
+
+        vcpus, hashes = _measured(image, machine)
+        return direct_boot(read_firmware(image.firmware), hashes, vcpus)
+
+    return contents

@@ -113,8 +113,8 @@ def boots_on_kvm(program: str, image: Image, seconds: float = PROBE_SECONDS) -> 
     finally:
         process.kill()
         status = process.wait()
-    spoke = bool(console.lines(1))
-    errors.lines(0)
+    spoke = bool(console.lines())
+    errors.lines()
     return ended and status == 0 and spoke
 
 

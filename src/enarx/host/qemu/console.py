@@ -47,13 +47,13 @@ class Console:
         finally:
             os.close(self._fd)
 
-    def lines(self, count: int) -> list[str]:
-        """The last lines that have something in them, fit for a terminal. To be called when the writer has ended."""
+    def lines(self) -> list[str]:
+        """Lines that have something in them, fit for a terminal. To be called when the writer has ended."""
         self._thread.join(JOIN_SECONDS)
         with self._lock:
             text = self._kept.decode(errors="replace")
         lines = [_plain(line)[:MAX_LINE_CHARS].strip() for line in text.splitlines()]
-        return [line for line in lines if line and _NOISE not in line][-count:] if count else []
+        return [line for line in lines if line and _NOISE not in line]
 
 
 def _plain(line: str) -> str:

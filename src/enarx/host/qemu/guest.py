@@ -30,7 +30,15 @@ _REASONS: Final = {
     "host-qmp-quit": "somebody told QEMU to end",
 }
 """Why QEMU says that a machine has ended, but for what a guest does to end in good order."""
-_LACKS_MEMORY: Final = ("Out of memory", "out of memory", "Cannot allocate memory", "System is deadlocked on memory")
+_LACKS_MEMORY: Final = (
+    "Out of memory",
+    "out of memory",
+    "Cannot allocate memory",
+    "Initramfs unpacking failed",
+    "oom-kill",
+)
+_TELLING: Final = ("Kernel panic", "Out of memory", "Initramfs unpacking failed", "enarx: ")
+"""What a line of the console has that says more than the registers and addresses behind it."""
 
 Arguments = Callable[[Descriptors], Sequence[str]]
 """QEMU's arguments, given the descriptors that it inherits."""
@@ -99,12 +107,13 @@ class Guest:
         self.kill()
         status = self.wait()
         self.monitor.join(_MONITOR_SECONDS)
-        said = [*self._errors.lines(SHOWN_LINES), *(f"console: {line}" for line in self.console.lines(SHOWN_LINES))]
+        errors, console = self._errors.lines(), self.console.lines()
         hint = "run again with --verbose"
-        if any(words in line for line in said for words in _LACKS_MEMORY):
+        if any(words in line for line in (*errors, *console) for words in _LACKS_MEMORY):
             hint = "it lacks memory: give it more by --memory"
         elif self._late:
             hint = "the machine may be very busy; if the guest hangs on KVM, set ENARX_ACCEL=tcg"
+        said = [*errors[-SHOWN_LINES:], *(f"console: {line}" for line in _telling(console))]
         text = "".join(f"\n  {line}" for line in said)
         return HostError(
             f"the Keep ended unexpectedly: {self._how(status, by_itself=by_itself)}{text}", code="keep-died", hint=hint
@@ -131,3 +140,8 @@ class Guest:
             self._late = True
             with contextlib.suppress(OSError):
                 keep.kill()
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """The last few lines that tell something, or else the last few."""
+    return [line for line in lines if any(words in line for words in _TELLING)][-SHOWN_LINES:] or lines[-SHOWN_LINES:]

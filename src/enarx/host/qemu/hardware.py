@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from enarx.host.image.layout import Image
     from enarx.host.qemu.machine import Machine
 
-SEV_POLICY: Final = 0x1
-"""No debugging. Nothing else can be demanded of SEV without losing hosts that it runs on."""
-SEV_ES_POLICY: Final = 0x5
-"""The same, and SEV-ES required: a host cannot start it as a SEV guest."""
 REDUCED_PHYS_BITS: Final = 1
 """Bits of physical address that a guest loses: the C-bit itself. Not what CPUID says of the host, which loses more."""
 HOST_DATA_BYTES: Final = 32
@@ -86,24 +82,20 @@ class Snp:
 
 @dataclass(frozen=True, slots=True)
 class Sev:
-    """A SEV launch, or with ``encrypted_state`` a SEV-ES launch, in the session that the guest's owner has made.
+    """A SEV or SEV-ES launch in the session that the guest's owner has made, under the owner's ``policy``.
 
-    ``owner_key`` and ``session``: files with the owner's Diffie-Hellman certificate and session parameters in base64.
-    Raises UsageError (``c-bit``).
+    0x1 is SEV without debugging, 0x5 SEV-ES without debugging: a host cannot start it as a SEV guest. ``owner_key`` and
+    ``session`` are files with the owner's Diffie-Hellman certificate and session parameters in base64. Raises
+    UsageError (``c-bit``).
     """
 
     c_bit: int
     owner_key: Path
     session: Path
-    encrypted_state: bool
+    policy: int
 
     def __post_init__(self) -> None:
         _check_c_bit(self.c_bit)
-
-    @property
-    def policy(self) -> int:
-        """What the session must be for."""
-        return SEV_ES_POLICY if self.encrypted_state else SEV_POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +160,15 @@ def sev_arguments(image: Image, machine: Machine, descriptors: Descriptors, laun
         "-bios", str(image.firmware),
         *boot_arguments(image),
         *port_arguments(descriptors),
+    ]  # fmt: skip
+
+
+def capabilities_arguments(monitor: int) -> list[str]:
+    """Arguments for a QEMU without a guest, with a monitor at a descriptor, that can say what SEV the platform has."""
+    return [
+        *_begin("none"),
+        "-chardev", f"socket,id=monitor,fd={monitor}",
+        "-mon", "chardev=monitor,mode=control",
     ]  # fmt: skip
 
 
