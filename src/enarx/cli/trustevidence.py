@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from enarx.errors import EvidenceError, MalformedError, UsageError
+from enarx.errors import AuthenticityError, EvidenceError, MalformedError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from enarx.evidence import snp
     from enarx.evidence.appraisal import Rule
     from enarx.evidence.authentic import Authentic
+    from enarx.evidence.sev.enrolled import EnrolledKeep
     from enarx.manifest import Manifest
     from enarx.tenant.client import Expectation
+    from enarx.tenant.judgement import Launched
+    from enarx.tenant.keepchain import KeepChain
     from enarx.trust.keep import Judged
     from enarx.trust.model import Fact, Stack
 
@@ -74,6 +77,7 @@ def of_chain(shown: Sequence[bytes], host: str | None, args: argparse.Namespace,
     """A chain that a Keep has shown (DER, leaf first), for the name ``host`` where there is one."""
     from enarx.cli.policy import moment
     from enarx.tenant.client import verify
+    from enarx.tenant.keepchain import read_chain
     from enarx.trust.keep import Judged
 
     now, expected = moment(args.at), _expectation(args)
@@ -84,7 +88,7 @@ def of_chain(shown: Sequence[bytes], host: str | None, args: argparse.Namespace,
     case = Judged(subject, now, verdict.rules, error=verdict.error, appraised=True)
     rules: list[Rule] = []
     try:
-        case = replace(case, authentic=_authentic(shown, expected, now, rules))
+        case = replace(case, authentic=authenticated(read_chain(shown), expected, now, rules))
     except EvidenceError as error:
         case = replace(case, error=verdict.error or error, says_simulated=_says_simulated(shown))
     if verdict.error is None and expected.manifest is not None:
@@ -109,7 +113,13 @@ def _unjudged(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, s
     case = Judged(subject, now, rules)
     try:
         chain = read_chain(shown)
-        authentic = _authentic(shown, _collateral_alone(args), now, rules)
+        if chain.technology == "sev":
+            raise AuthenticityError(
+                "evidence of SEV is an approver's word, and nothing says whose is believed",
+                code="untrusted-approver",
+                hint="give --policy, with a [sev] table, and --ca",
+            )
+        authentic = authenticated(chain, _collateral_alone(args), now, rules)
         report = authentic.value
         key = parse_public_key(chain.spki)
         judge_key(chain.spki, key.curve if isinstance(key, EcKey) else None, report, rules, whose="certificate")
@@ -122,32 +132,52 @@ def _unjudged(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, s
     return replace(case, verifier=_verifier(case, b""))
 
 
-def _authentic(
-    shown: Sequence[bytes], expected: Expectation, now: datetime, rules: list[Rule]
-) -> Authentic[snp.Report]:
-    """The report in a chain's leaf, once it is authentic."""
+def authenticated(
+    chain: KeepChain, expected: Expectation, now: datetime, rules: list[Rule]
+) -> Authentic[snp.Report | EnrolledKeep]:
+    """The evidence in a chain's leaf, once it is authentic."""
     from enarx.evidence import snp
+    from enarx.evidence.signature import PYCA
     from enarx.evidence.snp.enarx import parse_evidence
     from enarx.evidence.snp.roots import AMD_ROOTS
-    from enarx.tenant.keepchain import read_chain
+    from enarx.tenant.judgement import authenticate_enrolled
 
-    evidence = parse_evidence(read_chain(shown).evidence)
+    if chain.technology == "sev":
+        return authenticate_enrolled(
+            chain.evidence, chain.spki, expected.policy, _trusted(expected), now, verifier=PYCA, trail=rules
+        )
+    evidence = parse_evidence(chain.evidence)
     lists = dict.fromkeys((*(one.crl for one in evidence.crls), *expected.crls))
     collateral = snp.Collateral(evidence.vcek, expected.chain, tuple(lists))
     trust = snp.Trust((*AMD_ROOTS, *expected.policy.simulated_roots))
     return snp.authenticate(snp.parse(evidence.report), collateral, now, trust=trust, trail=rules)
 
 
+def _trusted(expected: Expectation) -> bytes | None:
+    """The CA whose approvals of SEV launches are believed: named, or pinned by the manifest that was given."""
+    from enarx.manifest import parse
+
+    if expected.authority is None and expected.manifest is not None:
+        steward = parse(expected.manifest).steward
+        return bytes.fromhex(steward.ca.removeprefix("sha256:")) if steward is not None else None
+    return expected.authority
+
+
 def _says_simulated(shown: Sequence[bytes]) -> bool:
-    """Whether the certificate of the processor's key names a simulator as its issuer. Nobody vouches for that."""
+    """Whether evidence calls itself a simulator's. Nobody vouches for that."""
     from enarx.evidence.certificate import parse_certificate
     from enarx.evidence.name import common_name
+    from enarx.evidence.sev.approval import parse_approval
+    from enarx.evidence.sev.enrolled import parse_sev_evidence
     from enarx.evidence.snp.enarx import parse_evidence
     from enarx.evidence.snp.simulated import MARK
     from enarx.tenant.keepchain import read_chain
 
     try:
-        issuer = parse_certificate(parse_evidence(read_chain(shown).evidence).vcek).issuer
+        chain = read_chain(shown)
+        if chain.technology == "sev":
+            return parse_approval(parse_sev_evidence(chain.evidence).approval).approval.simulated
+        issuer = parse_certificate(parse_evidence(chain.evidence).vcek).issuer
         return common_name(issuer).startswith(MARK)
     except EvidenceError:
         return False
@@ -211,7 +241,7 @@ def _of_sev_platform(data: bytes, args: argparse.Namespace) -> Seen:
 # --- what is expected, and who judges
 
 
-def _launched(case: Judged, report: snp.Report, args: argparse.Namespace, rules: list[Rule]) -> Judged:
+def _launched(case: Judged, report: Launched, args: argparse.Namespace, rules: list[Rule]) -> Judged:
     """Judge the manifest that is expected, where one was given."""
     from enarx.cli.keyfile import read_input
     from enarx.evidence.appraisal import judge

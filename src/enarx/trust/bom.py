@@ -7,7 +7,7 @@ Source: CycloneDX 1.6 (ECMA-424).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,9 +59,9 @@ def read_bom(data: bytes) -> Bom:
 
 
 def _walk(components: object, depth: int, above: Layer | None) -> Iterator[tuple[Mapping[str, Any], int, Layer]]:
-    if components is None:
+    if components is None or components == []:
         return
-    if not isinstance(components, Sequence) or isinstance(components, str) or depth > DEPTH_MAX:
+    if not isinstance(components, list) or depth > DEPTH_MAX:
         raise _bad(f"its components are no list, or nested deeper than {DEPTH_MAX}")
     for component in components:
         if not isinstance(component, dict):
@@ -93,13 +93,18 @@ def _fact(component: Mapping[str, Any]) -> Fact:
 
 
 def _digest(component: Mapping[str, Any]) -> str:
-    for hashed in component.get("hashes") or ():
-        if isinstance(hashed, dict) and _text(hashed, "alg") == "SHA-256":
+    for hashed in _objects(component, "hashes"):
+        if _text(hashed, "alg") == "SHA-256":
             return _text(hashed, "content")
-    for described in component.get("properties") or ():
-        if isinstance(described, dict) and _text(described, "name") == _TREE:
+    for described in _objects(component, "properties"):
+        if _text(described, "name") == _TREE:
             return _text(described, "value")
     return ""
+
+
+def _objects(component: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    value = component.get(key)
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _text(component: Mapping[str, Any], key: str) -> str:

@@ -28,7 +28,7 @@
            checks      [rule name]              of ``rules``
 
     FACT:  name (a field of the specification, or a stable key), label, value, source ("evidence", "simulated",
-           "unverified", "manifest", "sbom", "host", "verifier")
+           "manifest", "sbom", "host", "verifier")
 """
 
 from __future__ import annotations

@@ -14,12 +14,13 @@ from typing import Final
 from enarx.errors import EnarxError
 from enarx.evidence.appraisal import Rule
 from enarx.evidence.authentic import Authentic
+from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.snp.report import Report
 from enarx.manifest import Manifest
 from enarx.trust import around
 from enarx.trust.classic import OWNERS, absent
+from enarx.trust.facts import Facts, facts_of
 from enarx.trust.model import Basis, Fact, Kind, Layer, Row, Source, Stack, Status, Text
-from enarx.trust.snpfacts import SnpFacts
 
 HARDWARE: Final = (Kind.SNP, Kind.SEV, Kind.SEV_ES, Kind.TDX)
 SOFTWARE: Final = (Layer.APPLICATION, Layer.MIDDLEWARE, Layer.USERLAND, Layer.GUEST_OS)
@@ -30,10 +31,10 @@ SILICON: Final = (Layer.FIRMWARE, Layer.CPU)
 
 _ANY: Final = "any"
 """What rule ``measurement`` expects where a policy accepts every one."""
-_MEASURED: Final = (("measurement",), ("id-block", "id-key"), ("id-block", "author-key"))
+_MEASURED: Final = (("measurement",), ("launch-digest",), ("id-block", "id-key"), ("id-block", "author-key"))
 _LAUNCHED: Final = (("manifest",), ("workload",), ("host-data",))
-_FIRMWARE_RULES: Final = ("tcb", "signature")
-_CPU_RULES: Final = ("root", "endorsement", "chip-id")
+_FIRMWARE_RULES: Final = ("tcb", "signature", "firmware")
+_CPU_RULES: Final = ("root", "endorsement", "chip-id", "approver-signature", "approval-time", "product", "owner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Judged:
     subject: str
     at: datetime
     rules: Sequence[Rule]
-    authentic: Authentic[Report] | None = None
+    authentic: Authentic[Report | EnrolledKeep] | None = None
     error: EnarxError | None = None
     appraised: bool = False
     manifest: Manifest | None = None
@@ -78,18 +79,18 @@ def from_evidence(judged: Judged) -> Stack:
     authentic, error = judged.authentic, judged.error
     if authentic is None or error is not None:
         return _refused(judged)
-    facts = SnpFacts(authentic)
+    facts = facts_of(authentic)
     if authentic.proof.simulated:
         return _simulated(judged, facts)
     held = _Held.of(judged.rules)
-    rows = _with_facts(_snp_states(held, facts.exposed), judged, facts, held)
+    rows = _with_facts(_states(facts, held), judged, facts, held)
     notes = [] if judged.appraised else [Text("note.no-policy")]
     if facts.exposed:
         notes.append(Text(f"note.{facts.exposed}"))
     surroundings = around.of_keep(
         encrypted=True, workload=rows[0].status, judged=judged.verifier, memory=facts.memory(), sharing=facts.sharing()
     )
-    return _stack(judged, Kind.SNP, rows, surroundings, notes)
+    return _stack(judged, facts.kind, rows, surroundings, notes)
 
 
 def sev_platform(subject: str, at: datetime, rules: Sequence[Rule], facts: tuple[Fact, ...]) -> Stack:
@@ -163,8 +164,8 @@ def _refused(judged: Judged) -> Stack:
     rows[3] = absent(Layer.CONTAINER_ENGINE)
     kind = Kind.UNKNOWN
     if authentic is not None:
-        facts = SnpFacts(authentic)
-        kind = (judged.kind or Kind.SIMULATED) if authentic.proof.simulated else Kind.SNP
+        facts = facts_of(authentic)
+        kind = (judged.kind or Kind.SIMULATED) if authentic.proof.simulated else facts.kind
         rows[-2:] = [
             _row(layer, Status.UNKNOWN, "refused", evidence=evidence, versions=versions, checks=failed)
             for layer, evidence, versions in (
@@ -172,7 +173,7 @@ def _refused(judged: Judged) -> Stack:
                 (Layer.CPU, facts.cpu(), facts.cpu_versions()),
             )
         ]
-    beside = around.of_keep(encrypted=kind is Kind.SNP, workload=Status.UNKNOWN, judged=judged.verifier)
+    beside = around.of_keep(encrypted=kind in HARDWARE, workload=Status.UNKNOWN, judged=judged.verifier)
     simulated = judged.says_simulated or bool(authentic and authentic.proof.simulated)
     notes = [Text("note.refused")]
     if simulated:
@@ -180,7 +181,7 @@ def _refused(judged: Judged) -> Stack:
     return _stack(judged, kind, rows, beside, notes)
 
 
-def _simulated(judged: Judged, facts: SnpFacts) -> Stack:
+def _simulated(judged: Judged, facts: Facts) -> Stack:
     kind = judged.kind or Kind.SIMULATED
     states = _DESIGNS[kind]
     rows = _with_facts(states, judged, facts, _Held.of(judged.rules))
@@ -189,31 +190,37 @@ def _simulated(judged: Judged, facts: SnpFacts) -> Stack:
     return _stack(judged, kind, rows, beside, notes)
 
 
-def _snp_states(held: _Held, exposed: str) -> Mapping[Layer, tuple[Status, str]]:
-    states, passed, measured, launched = dict(_DESIGNS[Kind.SNP]), held.passed, held.measured, held.launched
+def _states(facts: Facts, held: _Held) -> Mapping[Layer, tuple[Status, str]]:
+    states, passed, measured, launched = dict(_DESIGNS[facts.kind]), held.passed, held.measured, held.launched
     if not launched:
         states[Layer.APPLICATION] = (Status.UNKNOWN, "unstated.application")
-    elif launched == ("workload",) and "manifest" not in passed and "Steward" in passed["workload"].source:
+    elif (
+        facts.kind is Kind.SNP
+        and launched == ("workload",)
+        and "manifest" not in passed
+        and "Steward" in passed["workload"].source
+    ):
         states[Layer.APPLICATION] = (Status.PROVED, "snp.application-by-steward")
-    if "key-binding" not in passed:
+    if facts.kind is Kind.SNP and "key-binding" not in passed:
         states[Layer.MIDDLEWARE] = (Status.PROVED, "snp.middleware-alone")
     if not measured:
         states |= dict.fromkeys(SOFTWARE[1:], (Status.UNKNOWN, "unstated.measured"))
-        states |= dict.fromkeys(BENEATH, (Status.UNKNOWN, "unstated.beneath"))
-    if exposed:
-        software = {layer for layer in SOFTWARE if states[layer][0] is Status.PROVED}
+        out = [layer for layer in BENEATH if states[layer][0] is Status.OUT]
+        states |= dict.fromkeys(out, (Status.UNKNOWN, "unstated.beneath"))
+    if facts.exposed:
+        exposed, software = facts.exposed, {layer for layer in SOFTWARE if states[layer][0] is Status.PROVED}
         states |= dict.fromkeys(software, (Status.ASSUMED, f"{exposed}.software"))
         states |= dict.fromkeys(BENEATH, (Status.ASSUMED, f"{exposed}.beneath"))
     return states
 
 
-def _with_facts(states: Mapping[Layer, tuple[Status, str]], judged: Judged, facts: SnpFacts, held: _Held) -> list[Row]:
+def _with_facts(states: Mapping[Layer, tuple[Status, str]], judged: Judged, facts: Facts, held: _Held) -> list[Row]:
     passed, measured, launched = held.passed, held.measured, held.launched
     launch = (*facts.launch(), *(facts.signed_launch() if measured != ("measurement",) else ()))
     manifest = manifest_facts(judged.manifest) if judged.manifest is not None else ()
     bound = tuple(name for name in ("manifest-binding",) if name in passed)
-    key = tuple(name for name in ("key-binding",) if name in passed)
-    guest = tuple(name for name in ("debug", "migration", "vmpl") if name in passed)
+    key = tuple(name for name in ("key-binding", "enrolment-signature") if name in passed)
+    guest = tuple(name for name in ("debug", "migration", "key-sharing", "es", "vmpl") if name in passed)
     tcb = tuple(name for name in passed if name in _FIRMWARE_RULES or name.startswith("tcb-"))
     cpu = tuple(name for name in _CPU_RULES if name in passed)
     more: dict[Layer, tuple[tuple[Fact, ...], tuple[Fact, ...], tuple[str, ...]]] = {
@@ -266,7 +273,7 @@ def _sev_states(kind: str) -> _States:
         _all("sev", Status.PROVED, SOFTWARE)
         | _NO_ENGINE
         | dict.fromkeys(BENEATH, (Status.ASSUMED, f"{kind}.beneath"))
-        | {Layer.FIRMWARE: (Status.PROVED, "sev.firmware"), Layer.CPU: (Status.ASSUMED, "snp.cpu")}
+        | {Layer.FIRMWARE: (Status.PROVED, "sev.firmware"), Layer.CPU: (Status.ASSUMED, "sev.cpu")}
     )
 
 

@@ -108,7 +108,6 @@ class Source(Enum):
 
     EVIDENCE = "evidence"
     SIMULATED = "simulated"
-    UNVERIFIED = "unverified"
     MANIFEST = "manifest"
     SBOM = "sbom"
     HOST = "host"
@@ -228,9 +227,9 @@ class Stack:
         """Key of a sentence about it, which evidence that says less than a design promises must not borrow."""
         if self.error is not None:
             return "about.keep-unknown"
-        beneath = self.rows[list(Layer).index(Layer.HYPERVISOR)].status
-        if self.kind is Kind.SNP and beneath is not Status.OUT:
-            return "about.exposed" if beneath is Status.ASSUMED else "about.unestablished"
+        software = self.rows[list(Layer).index(Layer.MIDDLEWARE)].status
+        if self.basis is Basis.EVIDENCE and not self.simulated and software is not Status.PROVED:
+            return "about.exposed" if software is Status.ASSUMED else "about.unestablished"
         return f"about.{self.kind.value}"
 
     def with_versions(self, layer: Layer, facts: Iterable[Fact]) -> Stack:

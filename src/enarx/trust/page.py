@@ -20,7 +20,15 @@ from enarx.evidence.appraisal import Rule
 from enarx.trust.model import Owner, Row, Stack, Status, Text
 from enarx.trust.words import Words
 
-LOUD = ("note.simulated", "note.says-simulated", "note.debug", "note.migration", "note.refused", "note.host")
+LOUD = (
+    "note.simulated",
+    "note.says-simulated",
+    "note.debug",
+    "note.migration",
+    "note.sharing",
+    "note.refused",
+    "note.host",
+)
 """Notes that are shown as warnings."""
 
 

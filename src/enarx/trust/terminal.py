@@ -1,4 +1,7 @@
-"""Trust stacks in a terminal: one in full, one in short, or several side by side."""
+"""Trust stacks in a terminal: one in full, one in short, or several side by side.
+
+Widths are in cells. ``MIN_WIDTH`` is the narrowest terminal that is not overrun.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from enarx.trust.look import ANSI, MARKS, OWNERS
 from enarx.trust.model import Fact, Layer, Owner, Row, Stack, Status
 from enarx.trust.words import Words
 
-MIN_WIDTH: Final = 40
+MIN_WIDTH: Final = 24
 MAX_WIDTH: Final = 120
 """Least and greatest width that is used (cells)."""
 DIGITS_SHOWN: Final = 16
@@ -20,6 +23,8 @@ DIGITS_SHOWN: Final = 16
 _DIGITS: Final = re.compile(rf"([0-9a-f]{{{DIGITS_SHOWN}}})[0-9a-f]{{9,}}")
 _NAME: Final = 24
 _OWNER: Final = 16
+_STATUS: Final = 18
+_COLUMN: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +89,14 @@ def _full(stack: Stack, words: Words, style: Style) -> Iterator[str]:
 
 def _heading(stack: Stack, words: Words, style: Style) -> Iterator[str]:
     kind, basis = words(f"kind.{stack.kind.value}"), words(f"basis.{stack.basis.value}")
-    title = words("titled", title=kind, basis=basis)
-    yield style.sgr(title, "1")
+    for line in wrap(words("titled", title=kind, basis=basis), style.usable):
+        yield style.sgr(line, "1")
     if stack.subject:
         yield from wrap(stack.subject, style.usable)
     if stack.verdict:
         shown = "32" if stack.verdict == "accepted" else "1;31" if stack.error else "33"
-        yield style.sgr(words(f"verdict.{stack.verdict}"), shown)
+        for line in wrap(words(f"verdict.{stack.verdict}"), style.usable):
+            yield style.sgr(line, shown)
     if stack.error:
         yield from wrap(f"{stack.error[0]} ({stack.error[1]})", style.usable)
     for note in stack.notes:
@@ -98,10 +104,14 @@ def _heading(stack: Stack, words: Words, style: Style) -> Iterator[str]:
 
 
 def _line(row: Row, words: Words, style: Style) -> str:
-    name, owner = pad(words(row.name), _NAME), pad(words(f"owner.{row.owner.value}"), _OWNER)
-    if row.status is Status.ABSENT:
-        return f"     {name} {pad('', _OWNER)} {style.mark(row.status)} {words('status.absent')}"
-    return f" {style.chip(row.owner)} {name} {owner} {style.mark(row.status)} {words(f'status.{row.status.value}')}"
+    absent = row.status is Status.ABSENT
+    chip = "   " if absent else style.chip(row.owner)
+    # In a narrow terminal the owner's letter, then the mark, has to do: the legend says what they mean.
+    owned, spoken = style.usable >= _NAME + _OWNER + _STATUS + 6, style.usable >= _STATUS * 2 + 5
+    name = pad(words(row.name), min(_NAME, style.usable - (_STATUS if spoken else 2) - 6))
+    owner = pad("" if absent else words(f"owner.{row.owner.value}"), _OWNER) + " " if owned else ""
+    status = f" {words(f'status.{row.status.value}')}" if spoken else ""
+    return f" {chip} {name} {owner}{style.mark(row.status)}{status}"
 
 
 def _explained(row: Row, words: Words, style: Style) -> Iterator[str]:
@@ -144,7 +154,12 @@ def _named(owners: Sequence[Owner], words: Words) -> str:
 
 def _compared(stacks: Sequence[Stack], words: Words, style: Style) -> Iterator[str]:
     name = 4 + max(width(words(f"layer.{layer.value}")) for layer in Layer)
-    cells = max(14, (style.usable - name) // len(stacks) - 1)
+    if style.usable < name + _COLUMN + 1:  # no room for two columns
+        for number, stack in enumerate(stacks):
+            yield from [""] * bool(number)
+            yield from render_short(stack, words, style)
+        return
+    cells = max(_COLUMN, (style.usable - name) // len(stacks) - 1)
     fitting = max(1, (style.usable - name) // (cells + 1))
     for start in range(0, len(stacks), fitting):
         if start:

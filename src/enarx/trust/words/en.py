@@ -37,16 +37,11 @@ WORDS: Final = {
     "page.owners-remain": "Owners that remain",
     "page.owners-gone": "no longer",
     "page.none": "none",
-    "page.breakdown": "What is known of the layers",
-    "page.described": "Described",
     "column.check": "Check",
     "column.expected": "Expected",
     "column.seen": "Seen",
     "column.source": "Expectation from",
     "column.result": "Result",
-    "column.layer": "Layer",
-    "column.owner": "Owner",
-    "column.status": "Status",
     "rule.pass": "pass",
     "rule.fail": "fail",
     "separator": ", ",
@@ -148,6 +143,7 @@ WORDS: Final = {
     "note.refused": "Nothing is established about any layer.",
     "note.platform": "Certificates of a platform say which machine it is. They prove nothing about a launch.",
     "note.debug": "WARNING: this guest may be debugged: the host can read and change its memory.",
+    "note.sharing": "WARNING: the host may run other guests with this guest's memory key.",
     "note.migration": "WARNING: a migration agent may take this guest's state elsewhere, and nobody has verified it.",
     # --- facts
     "fact.more": "and more (count)",
@@ -176,8 +172,11 @@ WORDS: Final = {
     "fact.boot": "booted by",
     "fact.secure-boot": "Secure Boot",
     "fact.python": "Python",
-    "fact.qemu": "QEMU",
     "fact.api": "SEV API of the firmware",
+    "fact.launch-digest": "launch digest",
+    "fact.approved-manifest": "approved manifest",
+    "fact.approval": "approval",
+    "fact.platform-owner": "owner of the platform (OCA)",
     "fact.pek": "platform key (PEK)",
     "tcb.bootloader": "boot loader of the secure processor",
     "tcb.tee": "operating system of the secure processor",
@@ -193,7 +192,6 @@ WORDS: Final = {
     # --- whose word a fact is
     "source.evidence": "evidence",
     "source.simulated": "SIMULATED evidence",
-    "source.unverified": "not verified",
     "source.manifest": "manifest",
     "source.sbom": "SBOM",
     "source.host": "claimed by the host",
@@ -287,6 +285,8 @@ WORDS: Final = {
     "debug.beneath": "The guest may be debugged: with the firmware's help the host reads and changes its memory.",
     "migration.software": "What was launched is proved; but a migration agent, which nobody has verified, may hold its state.",
     "migration.beneath": "A migration agent may take the guest's state elsewhere, and nobody has verified it.",
+    "sharing.software": "What was launched is proved; but another guest may be given its key, and change it since.",
+    "sharing.beneath": "The host may run other guests with this guest's memory key, and so read its memory.",
     # --- reasons: SEV, SEV-ES, TDX
     "sev.application": (
         "The tenant approves one manifest while the launch happens, and its digest is in the secret that only this "
@@ -304,6 +304,10 @@ WORDS: Final = {
         "reading memory."
     ),
     "sev.firmware": "It signs for its version in the launch measurement. That this version has no flaw is assumed.",
+    "sev.cpu": (
+        "The root of all proof here. The tenant's approver verified at the launch that the vendor vouches for it; that "
+        "the silicon does what it should, and that the vendor's keys are safe, nobody else can check."
+    ),
     "sev.no-launch": "Certificates of a platform say nothing about a launch.",
     "tdx.unverified": "This version has no verifier for TDX quotes, so it can prove nothing about such a Keep.",
     "tdx.beneath": (

@@ -37,16 +37,11 @@ WORDS: Final = {
     "page.owners-remain": "信頼が必要な所有者",
     "page.owners-gone": "信頼が不要",
     "page.none": "なし",
-    "page.breakdown": "各層の状態の内訳",
-    "page.described": "説明",
     "column.check": "検査項目",
     "column.expected": "期待値",
     "column.seen": "実際の値",
     "column.source": "期待値の出典",
     "column.result": "結果",
-    "column.layer": "層",
-    "column.owner": "所有者",
-    "column.status": "状態",
     "rule.pass": "合格",
     "rule.fail": "不合格",
     "separator": "、",
@@ -148,6 +143,7 @@ WORDS: Final = {
     "note.refused": "どの層についても、確認できたことはありません。",
     "note.platform": "プラットフォーム証明書が示すのはマシンの身元だけで、起動の内容は証明されません。",
     "note.debug": "警告：このゲストはデバッグが許可されており、ホストがメモリを読み取り、改変できます。",
+    "note.sharing": "警告：ホストはこのゲストのメモリ鍵で別のゲストを動かせます。",
     "note.migration": "警告：マイグレーションエージェントがこのゲストの状態を移動でき、それは検証されていません。",
     # --- facts
     "fact.more": "ほか（件数）",
@@ -176,8 +172,11 @@ WORDS: Final = {
     "fact.boot": "起動元",
     "fact.secure-boot": "セキュアブート",
     "fact.python": "Python",
-    "fact.qemu": "QEMU",
     "fact.api": "ファームウェアのSEV API",
+    "fact.launch-digest": "起動ダイジェスト",
+    "fact.approved-manifest": "承認されたマニフェスト",
+    "fact.approval": "承認",
+    "fact.platform-owner": "プラットフォームの所有者（OCA）",
     "fact.pek": "プラットフォーム鍵（PEK）",
     "tcb.bootloader": "セキュアプロセッサのブートローダー",
     "tcb.tee": "セキュアプロセッサのOS",
@@ -193,7 +192,6 @@ WORDS: Final = {
     # --- whose word a fact is
     "source.evidence": "エビデンス",
     "source.simulated": "模擬エビデンス（SIMULATED）",
-    "source.unverified": "未検証",
     "source.manifest": "マニフェスト",
     "source.sbom": "SBOM",
     "source.host": "ホストの申告",
@@ -297,6 +295,8 @@ WORDS: Final = {
         "起動された内容は証明されていますが、検証されていないマイグレーションエージェントがその状態を持つ可能性があります。"
     ),
     "migration.beneath": "マイグレーションエージェントがゲストの状態を移動でき、それは検証されていません。",
+    "sharing.software": "起動された内容は証明されていますが、別のゲストに同じ鍵が与えられ、その後改変された可能性があります。",
+    "sharing.beneath": "ホストは同じメモリ鍵で別のゲストを動かせるため、メモリを読み取れます。",
     # --- reasons: SEV, SEV-ES, TDX
     "sev.application": (
         "テナントは起動の途中で一つのマニフェストを承認し、そのダイジェストは、この起動だけに渡される秘密情報に含まれます。"
@@ -313,6 +313,10 @@ WORDS: Final = {
         "公表された攻撃では、これによりメモリが読み取られています。"
     ),
     "sev.firmware": "起動の測定値の中で自身のバージョンを保証します。そのバージョンに欠陥がないことは前提です。",
+    "sev.cpu": (
+        "ここでのすべての証明の根です。ベンダーによる保証は、テナントの承認者が起動時に検証しました。シリコンが正しく動作し、"
+        "ベンダーの鍵が安全であることは、ほかの誰にも確かめられません。"
+    ),
     "sev.no-launch": "プラットフォーム証明書は、起動については何も示しません。",
     "tdx.unverified": "このバージョンにはTDXクォートの検証機能がなく、このようなKeepについては何も証明できません。",
     "tdx.beneath": (
