@@ -16,6 +16,7 @@ import errno
 import os
 import select
 import struct
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,11 +63,16 @@ class SimulatedAttester:
         self._clock = clock
         self._vmpl = vmpl
         self._broken = False
+        self._turn = threading.Lock()  # renewal and challenges ask from threads of their own
 
     def attest(self, report_data: bytes) -> RawEvidence:
         """See ``Attester.attest``. EvidenceError (``attester-failed``) when the answer is refused, broken or late."""
         if len(report_data) != REPORT_DATA_BYTES:
             raise ValueError(f"report data has {REPORT_DATA_BYTES} bytes")
+        with self._turn:
+            return self._exchange(report_data)
+
+    def _exchange(self, report_data: bytes) -> RawEvidence:
         if self._broken:
             raise _failed("the channel broke before")
         self._broken = True  # until this exchange has ended as it should
@@ -121,6 +127,11 @@ class Source:
     @property
     def simulated(self) -> bool:
         """Whether no hardware stands behind it: every output that shows such a Keep must say so."""
+        return self.name == "simulated"
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it still works once the Keep is in its sandbox, where there are no files to open."""
         return self.name == "simulated"
 
 

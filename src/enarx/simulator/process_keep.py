@@ -43,11 +43,13 @@ from enarx.evidence.ovmf import PAGE_BYTES
 OURS: Final = (
     "__init__.py",
     "archive.py",
+    "challenge.py",
     "config.py",
     "envelope.py",
     "errors.py",
     "evidence/__init__.py",
     "evidence/binding.py",
+    "exporter.py",
     "keep",
     "manifest.py",
     "manifest_rules.py",
