@@ -152,8 +152,8 @@ def steward_pin(args: argparse.Namespace) -> StewardPin | None:
             if value:
                 raise UsageError(f"{option} goes with --steward", hint="name the Steward, or leave it out")
         return None
-    from enarx.cli.authority import authority_digest
     from enarx.manifest import StewardPin
+    from enarx.tenant.authority import authority_digest
 
     if not args.steward_ca:
         raise UsageError(

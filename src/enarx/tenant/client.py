@@ -56,11 +56,20 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class Guest:
+    """Whose certificate it is: the evidence in it, and the key that the evidence is over (DER SubjectPublicKeyInfo)."""
+
+    report: snp.Report
+    spki: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Every rule that was judged, in order, and the error when one did not hold.
 
     ``authority`` says whether names and issuer of the certificate were checked, ``workload`` is the name in the policy
-    (empty when the policy has none for it), ``facts`` are what evidence and certificate say.
+    (empty when the policy has none for it), ``facts`` are what evidence and certificate say; ``guest`` is there when
+    the evidence is genuine, to compare fresh evidence with.
     """
 
     rules: tuple[Rule, ...]
@@ -69,6 +78,7 @@ class Verdict:
     authority: bool
     workload: str
     facts: Mapping[str, Any]
+    guest: Guest | None = field(default=None, repr=False)
 
     @property
     def accepted(self) -> bool:
@@ -106,7 +116,7 @@ def verify(
         error = raised
         if all(rule.passed for rule in case.rules):
             case.rules.append(Rule(raised.code, False, "acceptable", raised.message, case.stage, raised.hint))
-    return Verdict(tuple(case.rules), error, case.simulated, case.authority, case.workload, case.facts)
+    return Verdict(tuple(case.rules), error, case.simulated, case.authority, case.workload, case.facts, case.guest)
 
 
 @dataclass(slots=True)
@@ -123,6 +133,7 @@ class _Case:
     authority: bool = False
     workload: str = ""
     stage: str = "certificate"
+    guest: Guest | None = None
 
     def run(self, shown: Sequence[bytes]) -> None:
         chain = read_chain(shown)
@@ -164,6 +175,7 @@ class _Case:
         proof = authentic.proof
         self.simulated = proof.simulated
         self.facts |= {"root": proof.root, "signer": proof.signer, "product": proof.product}
+        self.guest = Guest(report, chain.spki)
         self.stage = "policy"
         appraise_guest(authentic, policy, self.rules)
         key = parse_public_key(chain.spki)
