@@ -1,7 +1,8 @@
 """Make ``.venv`` from the lock files, and install the Debian packages that the work at hand needs.
 
 Standard library only, for it runs before anything is installed. Two levels: ``demo`` is what the product needs to
-run, ``tests`` adds the development tools and the compilers of the example workloads. A stamp in the environment
+run, ``tests`` adds the development tools and the compilers of the example workloads. Debian packages have a third,
+``kernel``, for what the kernel of the Keep's image is built with, which tests do without. A stamp in the environment
 records what it was made from, so that a run with nothing to do takes milliseconds; a lock keeps two runs apart.
 
 Package indexes, proxies and certificates are those of pip's and apt's own configuration: none is named here.
@@ -19,6 +20,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,10 +31,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ("demo", "tests")
+PACKAGE_LEVELS = (*LEVELS, "kernel")
 LOCK_FILES: Mapping[str, Sequence[str]] = {"demo": ("runtime.txt", "build.txt"), "tests": ("dev.txt",)}
 BROUGHT_BY_VENV = ("pip", "setuptools")
 APT_LOCK_TIMEOUT_SECONDS = 300
 APT_RETRIES = 3
+APT_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+APT_MIRROR = "http://deb.debian.org/debian/"  # of a machine whose own sources name none
+OS_RELEASE = Path("/etc/os-release")
 
 
 class SetupError(Exception):
@@ -52,10 +58,12 @@ class Stamp:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/setup", description="Make .venv ready for use.")
     parser.add_argument("--tests", action="store_true", help="also what lint, tests and benchmarks need")
-    level = "tests" if parser.parse_args(arguments).tests else "demo"
+    parser.add_argument("--kernel", action="store_true", help="also what the kernel of the Keep's image is built with")
+    options = parser.parse_args(arguments)
+    level = "tests" if options.tests or options.kernel else "demo"
     try:
         with exclusive(ROOT):
-            apt_complete = install_debian_packages(wanted_packages(ROOT, level))
+            apt_complete = install_debian_packages(wanted_packages(ROOT, "kernel" if options.kernel else level))
             make_environment(ROOT, level, apt_complete=apt_complete)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
@@ -82,30 +90,46 @@ def exclusive(root: Path) -> Iterator[None]:
 
 
 def wanted_packages(root: Path, level: str) -> list[str]:
-    """Packages of ``requirements/apt.txt`` for ``level``, without python3-venv where Python does not need it."""
+    """Packages of ``requirements/apt.txt`` for ``level``, without python3-venv where Python does not need it.
+
+    ``name/suite`` is one of a suite of backports, which only that suite's release needs: later ones have it.
+    """
     wanted = []
     for line in (root / "requirements" / "apt.txt").read_text().splitlines():
         if not line.strip() or line.startswith("#"):
             continue
         package, needed_by, _purpose = line.split(maxsplit=2)
-        if needed_by not in LEVELS:
-            raise SetupError(f"requirements/apt.txt: {package} is needed by {needed_by!r}, which is none of {LEVELS}")
-        if LEVELS.index(needed_by) <= LEVELS.index(level):
-            wanted.append(package)
+        if needed_by not in PACKAGE_LEVELS:
+            raise SetupError(
+                f"requirements/apt.txt: {package} is needed by {needed_by!r}, which is none of {PACKAGE_LEVELS}"
+            )
+        name, slash, suite = package.partition("/")
+        if PACKAGE_LEVELS.index(needed_by) <= PACKAGE_LEVELS.index(level):
+            wanted.append(package if slash and suite.partition("-")[0] == release() else name)
     if find_spec("ensurepip") is not None:
         wanted.remove("python3-venv")
     return wanted
 
 
 def missing_packages(packages: Sequence[str]) -> list[str]:
-    """Those of ``packages`` that dpkg does not have installed; all of them where there is no dpkg."""
+    """Those of ``packages`` that dpkg does not have installed; all of them where there is no dpkg.
+
+    One of a suite of backports is missing also where the release's own is installed, which is older.
+    """
     if not packages or shutil.which("dpkg-query") is None:
         return list(packages)
-    query = ["dpkg-query", "--show", "--showformat=${binary:Package} ${db:Status-Status}\n", *packages]
+    names = [package.partition("/")[0] for package in packages]
+    query = ["dpkg-query", "--show", "--showformat=${binary:Package} ${Version} ${db:Status-Status}\n", *names]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)
     states = (line.split() for line in answer.stdout.splitlines())
-    installed = {state[0].partition(":")[0] for state in states if state[-1] == "installed"}
-    return [package for package in packages if package not in installed]
+    installed = {state[0].partition(":")[0]: state[1] for state in states if state[-1] == "installed"}
+    missing = []
+    for package in packages:
+        name, _, suite = package.partition("/")
+        version = installed.get(name)
+        if version is None or (suite and "~bpo" not in version):
+            missing.append(package)
+    return missing
 
 
 def install_debian_packages(packages: Sequence[str]) -> bool:
@@ -125,15 +149,71 @@ def install_debian_packages(packages: Sequence[str]) -> bool:
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--no-install-recommends"]
     apt += ["-o", f"Acquire::Retries={APT_RETRIES}", "-o", f"DPkg::Lock::Timeout={APT_LOCK_TIMEOUT_SECONDS}"]
     apt += ["-o", "Dpkg::Use-Pty=0"]
+    ordinary = [package for package in missing if "/" not in package]
+    if not (install(apt, ordinary, by_hand) if ordinary else True):
+        return False
+    for suite in sorted({package.partition("/")[2] for package in missing} - {""}):
+        with tempfile.TemporaryDirectory(prefix="enarx-apt-") as directory:
+            options = own_sources(Path(directory), suite)
+            if not install([*apt, *options], [item for item in missing if item.endswith(f"/{suite}")], by_hand):
+                return False
+    return True
+
+
+def install(apt: Sequence[str], packages: Sequence[str], by_hand: str) -> bool:
+    """Update the lists of ``apt`` and install ``packages``; say what to do and return False when that fails."""
     # One unreachable source among several fails the update but need not matter: the install decides.
     update_failure = failure_of([*apt, "-o", "APT::Update::Error-Mode=any", "update"])
-    install_failure = failure_of([*apt, "--yes", "install", *missing])
+    install_failure = failure_of([*apt, "--yes", "install", *packages])
     if install_failure:
         sys.stderr.write(update_failure + install_failure)
         cause = ", and before it apt-get update: a mirror may be unreachable (see above)" if update_failure else ""
         say(f"apt-get install failed{cause}. Mend it, then run this again, or: {by_hand}")
         return False
     return True
+
+
+def own_sources(directory: Path, suite: str) -> list[str]:
+    """Options with which apt sees this release and ``suite``, through lists and caches in ``directory``.
+
+    The machine's own sources, lists and caches stay as they are.
+    """
+    directory.chmod(0o755)  # the user who downloads for apt looks in
+    for name in ("parts", "lists/partial", "cache/archives/partial"):
+        (directory / name).mkdir(parents=True)
+    signed = f"Signed-By: {APT_KEYRING}\n" if APT_KEYRING.exists() else ""
+    stanza = f"Types: deb\nURIs: {mirror()}\nSuites: {release()} {suite}\nComponents: main\n{signed}"
+    (directory / "parts" / "own.sources").write_text(stanza)
+    settings = {
+        "Dir::Etc::SourceList": "/dev/null",
+        "Dir::Etc::SourceParts": directory / "parts",
+        "Dir::State::Lists": directory / "lists",
+        "Dir::Cache": directory / "cache",
+    }
+    return [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+
+
+def release() -> str:
+    """The code name of this machine's release; an empty string where there is none."""
+    try:
+        text = OS_RELEASE.read_text()
+    except OSError:
+        return ""
+    found = re.search(r"^VERSION_CODENAME=[\"']?([a-z]+)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def mirror() -> str:
+    """Where this machine gets its release from."""
+    form = "--format=$(CODENAME) $(LABEL) $(REPO_URI)"
+    command = ["apt-get", "indextargets", form, "Created-By: Packages"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    for line in answer.stdout.splitlines():
+        code_name, _, rest = line.partition(" ")
+        label, _, uri = rest.rpartition(" ")
+        if (code_name, label) == (release(), "Debian"):
+            return uri
+    return APT_MIRROR
 
 
 def become_root() -> list[str] | None:

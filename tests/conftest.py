@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,32 @@ def require_tool() -> Callable[[str, str], Path]:
 def vectors() -> Path:
     """The directory of published evidence: ``ENARX_VECTORS``, else ``../shared/vectors`` beside the tree."""
     return support.vectors_directory()
+
+
+@pytest.fixture(scope="session")
+def enarx_over_bytes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program like ``enarx`` whose Keeps have a link over bytes."""
+    program = tmp_path_factory.mktemp("over-bytes") / "enarx"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(support.ROOT)!r})\n"
+        "from tests.overbytes import run\nsys.exit(run())\n"
+    )
+    program.chmod(0o700)
+    return program
+
+
+@pytest.fixture
+def over_bytes(enarx_over_bytes: Path) -> Iterator[None]:
+    """Whatever the test runs goes over bytes."""
+    with support.run_instead(enarx_over_bytes):
+        yield
+
+
+@pytest.fixture(params=["descriptors", "bytes"])
+def both_links(request: pytest.FixtureRequest, enarx_over_bytes: Path) -> Iterator[None]:
+    """Whatever the test runs goes over a link that passes descriptors, and then again over one that carries bytes."""
+    with support.run_instead(enarx_over_bytes if request.param == "bytes" else support.INSTALLED):
+        yield
 
 
 @pytest.fixture

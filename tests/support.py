@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,6 +14,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 VECTORS_VARIABLE = "ENARX_VECTORS"
+INSTALLED = Path(sys.executable).parent / "enarx"
+_command = [INSTALLED]
+
+
+def command() -> Path:
+    """``enarx`` as tests run it: the installed command, or what `run_instead` has put in its place."""
+    return _command[-1]
+
+
+@contextlib.contextmanager
+def run_instead(program: Path) -> Iterator[None]:
+    """Run ``program`` where tests run ``enarx``."""
+    _command.append(program)
+    try:
+        yield
+    finally:
+        _command.pop()
 
 
 def in_ci() -> bool:

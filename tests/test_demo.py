@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 
 from enarx.cli.page_text import text_of_page
-from tests import workloads
+from tests import support, workloads
 
-DEMO = [str(workloads.ENARX), "demo"]
+DEMO = [str(support.INSTALLED), "demo"]
 MACHINE = workloads.CACHE.parent / "test-machine"
 """Data and cache of the machine that demos run on: making its simulated processor takes seconds, once."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def machine() -> None:
-    done = subprocess.run([workloads.ENARX, "simulator", "root"], env=environment(), capture_output=True, check=False)
+    done = subprocess.run([support.INSTALLED, "simulator", "root"], env=environment(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -16,7 +15,6 @@ from pathlib import Path
 from examples import build
 from tests import support
 
-ENARX = Path(sys.executable).parent / "enarx"
 SECONDS = 60.0
 """What no step of a test takes, however busy the machine is."""
 START_SECONDS = 240.0
@@ -59,7 +57,7 @@ def environment() -> dict[str, str]:
 
 def command_line(module: Path, config: Path | None, arguments: Sequence[str], options: Sequence[str] = ()) -> list[str]:
     configured = ["--wasmcfgfile", str(config)] if config else []
-    return [str(ENARX), "run", *options, str(module), *configured, "--verbose", "--", *arguments]
+    return [str(support.command()), "run", *options, str(module), *configured, "--verbose", "--", *arguments]
 
 
 def run(

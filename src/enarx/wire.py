@@ -5,9 +5,10 @@ A frame is a 12-byte header and a payload::
     version u8 | type u8 | flags u8 | reserved u8 (0) | id u32 | length u32        all big-endian
 
 ``id`` names the request that a frame belongs to (0: none). A frame with ``FLAG_FD`` carries exactly one
-file descriptor; a process Keep passes it as SCM_RIGHTS ancillary data. A link that can only carry bytes
-(a virtio-serial port) never sets the flag and multiplexes the stream's bytes in frames instead, which is
-why nothing above this module sees anything but "a stream, as a socket".
+file descriptor, as SCM_RIGHTS ancillary data. On a link that can only carry bytes (a virtio-serial port) the
+number of a stream takes the descriptor's place, four bytes in front of the payload, and the stream's bytes
+travel in frames of their own (`BYTE_LINK`). `enarx.mux` turns each into the other at both ends, which is why
+nothing above it sees anything but "a stream, as a socket".
 
 Payloads are either raw bytes (``BLOB``) or one strict JSON object whose fields are listed in ``SCHEMAS``:
 unknown, missing or wrongly typed fields are refused, as is anything longer than its bound.
@@ -34,11 +35,17 @@ MAX_JSON: Final = 1 << 16
 """Longest JSON payload, in bytes; LAUNCH and EXIT, which carry arguments and messages, may fill a frame."""
 MAX_PENDING_FDS: Final = 64
 """File descriptors received ahead of the frames that own them."""
-MAX_OBJECTS: Final = 72
-"""Objects that one launch may announce: 63 of config, module, layers and CA files; a manifest; 8 signatures."""
+MAX_OBJECTS: Final = 73
+"""Objects that one launch may announce: 63 of config, module, layers and CA files; a manifest; 8 signatures; a
+certificate table.
+"""
 
 STARTED: Final = "workload starts"
 """The step of STATUS.timings by which a Keep says that all is ready: the workload's first instruction follows."""
+
+
+STDIO_KINDS: Final = ("", "file", "terminal")
+"""What OPENED.name may say of a standard stream; a descriptor shows it too, unless its bytes come over the link."""
 
 
 class Type(IntEnum):
@@ -61,8 +68,16 @@ class Type(IntEnum):
     STATUS = 23  # keep: what was applied, and where start-up time went
     EXIT = 24  # keep: the workload ended
 
+    DATA = 32  # both: bytes of stream `id`
+    CREDIT = 33  # both: as many more bytes of stream `id` may be sent; of frames for the other end, when it is 0
+    FINISH = 34  # both: there are no more bytes of stream `id` in this direction
+    CLOSED = 35  # both: stream `id` is closed at this end, which says and wants nothing more of it
+    ACK = 36  # both: as many bytes of the link have arrived since it began
 
-_KNOWN: Final = frozenset(Type)
+
+BYTE_LINK: Final = frozenset((Type.DATA, Type.CREDIT, Type.FINISH, Type.CLOSED, Type.ACK))
+"""What only a link of bytes carries: neither a Keep nor its host sends or gets these."""
+_KNOWN: Final = frozenset(Type) - BYTE_LINK
 _STR = 4096
 _TEXT = 32768
 

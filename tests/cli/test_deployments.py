@@ -49,7 +49,7 @@ def failed(place: Deployments) -> str:
 @pytest.mark.usefixtures("place")
 def test_without_deployments_there_is_a_heading_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ps"]) == 0
-    assert capsys.readouterr().out == "NAME  STATE  FOR  EVIDENCE  LISTENING  REFERENCE\n"
+    assert capsys.readouterr().out == "NAME  STATE  FOR  KEEP  EVIDENCE  LISTENING  REFERENCE\n"
     assert main(["ps", "--json", "--all"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 

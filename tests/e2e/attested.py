@@ -14,6 +14,7 @@ from unittest import mock
 
 from enarx.host.attested import SimulatedLaunch, manifest_of, with_manifest
 from enarx.host.cache import DiskCache
+from enarx.host.kinds.process import measure
 from enarx.host.launch import Ending, Host, Package
 from enarx.host.process import KeepProcess
 from enarx.keep.cache import Authenticated, CodeCache
@@ -21,8 +22,8 @@ from enarx.keep.runtime import Runtime
 from enarx.keep.wasi.context import Context
 from enarx.keep.wasi.descriptor import DescriptorTable
 from enarx.manifest import Manifest, StewardPin, digest_of
-from tests import workloads
-from tests.e2e.command import ENARX, config, enarx, environment
+from tests import support, workloads
+from tests.e2e.command import config, enarx, environment
 
 SECRET = "correct horse battery staple"
 CURRENT_TCB = "[simulated.minimum_tcb.reported]\nsnp = 24\n"
@@ -64,17 +65,18 @@ class Tenant:
 @contextlib.contextmanager
 def tenant(
     home: Path, *modules: bytes, configured: str | None = None, simulated: bool = True, lifetime: str = "24h",
-    secrets: Mapping[str, bytes] | None = None, signer: Path | None = None,
+    secrets: Mapping[str, bytes] | None = None, signer: Path | None = None, measurement: str = "",
 ) -> Iterator[Tenant]:  # fmt: skip
     """A Steward that accepts the process Keeps of this installation with these modules, and gives them SECRET.
 
+    Or, in their place, Keeps of ``measurement``.
     ``modules`` may be packages as well. ``secrets`` are further ones, in files of their own. ``signer`` is the key that
     has to have signed, in the place of ``modules``.
     """
     directory = home / "steward"
     variables = environment(home)
     enarx("simulator", "root", "--out", home / "root.pem", cwd=home)
-    measurement = enarx("simulator", "measure", cwd=home).stdout.decode().strip()
+    measurement = measurement or enarx("simulator", "measure", cwd=home).stdout.decode().strip()
     made = enarx("steward", "init", directory, "--name", "127.0.0.1", cwd=home)
     assert made.returncode == 0, made.stderr.decode()
     text = f'[simulated]\nroot = "../root.pem"\nmeasurement = ["{measurement}"]\n{CURRENT_TCB}' if simulated else ""
@@ -92,7 +94,7 @@ def tenant(
     unlimited = policy.read_text().replace("[service]\n", "[service]\nrate = 0\n")  # all tests have one address
     policy.write_text(unlimited + text)
     with subprocess.Popen(
-        [str(ENARX), "steward", "serve", "--directory", str(directory), "--port", "0"],
+        [str(support.command()), "steward", "serve", "--directory", str(directory), "--port", "0"],
         env=variables, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     ) as process:  # fmt: skip
         try:
@@ -109,8 +111,8 @@ def serving(ours: Tenant, module: Path, text: str) -> Iterator[workloads.Server]
     """A workload that listens, before this tenant's Steward; stopped with the block."""
     arguments = [str(module), "--wasmcfgfile", str(config(ours.home, text)), "--verbose", *ours.options()]
     process = subprocess.Popen(
-        [str(ENARX), "run", *arguments], env=environment(ours.home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [str(support.command()), "run", *arguments], env=environment(ours.home), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     server = workloads.Server(process, text.count('kind = "listen"'))
     try:
@@ -129,7 +131,7 @@ def hostile_launch(
     with mock.patch.dict(os.environ, environment(home)):
         keep = KeepProcess(measured=True)
         assert keep.channel is not None
-        launch = SimulatedLaunch(keep.channel, datetime.now(UTC), lies, lambda line: None)
+        launch = SimulatedLaunch(keep.channel, datetime.now(UTC), lies, lambda line: None, measure)
         launch.wait()
         launch.finish(launched.digest())
         host = forger.host(keep) if forger else Host(keep, None, lambda line: None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-ENARX = Path(sys.executable).parent / "enarx"
+from tests import support
+
 SECONDS = 60.0
 """What no command of the tests takes, however busy the machine is."""
 STDIO = '[[files]]\nkind = "stdin"\n[[files]]\nkind = "stdout"\n[[files]]\nkind = "stderr"\n'
@@ -24,11 +24,11 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
 
 def enarx(
     *arguments: str | Path, cwd: Path, stdin: int | IO[Any] | None = subprocess.DEVNULL, data: bytes | None = None,
-    env: dict[str, str] | None = None, prefix: Sequence[str] = (), **settings: Any,
+    env: dict[str, str] | None = None, prefix: Sequence[str] = (), seconds: float = SECONDS, **settings: Any,
 ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
     """Run ``enarx`` to its end, with its output captured. The home directory is ``cwd``."""
     done = subprocess.run(
-        [*prefix, str(ENARX), *map(str, arguments)], cwd=cwd, env=env or environment(cwd), timeout=SECONDS,
+        [*prefix, str(support.command()), *map(str, arguments)], cwd=cwd, env=env or environment(cwd), timeout=seconds,
         capture_output=True, check=False, **({"input": data} if data is not None else {"stdin": stdin}), **settings,
     )  # fmt: skip
     assert b"Traceback" not in done.stderr, done.stderr.decode()
@@ -104,7 +104,7 @@ def running(
 ) -> Iterator[Running]:
     """``enarx`` in the background, with pipes for its standard streams, ended with the block."""
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    command = [*prefix, str(ENARX), *map(str, arguments)]
+    command = [*prefix, str(support.command()), *map(str, arguments)]
     process = subprocess.Popen(command, cwd=cwd, env=env or environment(cwd), **pipes | settings)
     try:
         yield Running(process)

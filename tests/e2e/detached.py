@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.command import ENARX, SECONDS, alive, enarx, environment, wait_for
+from tests import support
+from tests.e2e.command import SECONDS, alive, enarx, environment, wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class User:
         """A command in the background."""
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            [str(ENARX), *map(str, arguments)], cwd=self.home, env=self.environment(), **pipes | settings
+            [str(support.INSTALLED), *map(str, arguments)], cwd=self.home, env=self.environment(), **pipes | settings
         )
 
     def deploy(self, reference: str | Path, *options: str | Path) -> str:

@@ -29,6 +29,8 @@ from tests.e2e.command import SECONDS, STDIO, code_of, config, enarx, environmen
 from tests.keep.tenants import read_request, response
 
 NOTCAPABLE = 76
+both = pytest.mark.usefixtures("both_links")
+"""Over a link that passes descriptors, and over one that carries bytes."""
 LISTEN = '[[files]]\nkind = "listen"\nname = "web"\nprot = "tls"\naddr = "127.0.0.1"\nport = {port}\n'
 
 
@@ -49,12 +51,14 @@ def refused(done: subprocess.CompletedProcess[bytes], code: str, *words: str) ->
 # --- what an honest launch gives
 
 
+@both
 def test_workload_reads_its_secret_which_the_steward_released(honest: Tenant, tmp_path: Path) -> None:
     done = honest.run(module(tmp_path, programs.CAT_FILE), args=["secrets/password"])
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, SECRET, b"")
     assert SECRET not in honest.log()
 
 
+@both
 def test_workload_reads_its_manifest_certificate_and_attestation_result(honest: Tenant, tmp_path: Path) -> None:
     path = module(tmp_path, programs.CAT_FILE)
     manifest = parse_manifest(honest.run(path, args=["manifest.json"]).stdout)
@@ -73,6 +77,7 @@ def test_workload_cannot_write_to_what_it_reads_of_itself(honest: Tenant, tmp_pa
     assert done.returncode == NOTCAPABLE
 
 
+@both
 def test_simulated_evidence_is_said_to_be_simulated(honest: Tenant, tmp_path: Path) -> None:
     done = honest.run(module(tmp_path, programs.HELLO), "--verbose", "--require-sandbox")
     assert (done.returncode, done.stdout) == (0, b"ready\n")
@@ -86,6 +91,7 @@ def test_ca_may_be_given_as_its_certificate(honest: Tenant, tmp_path: Path) -> N
     assert (done.returncode, done.stdout) == (0, b"ready\n")
 
 
+@both
 def test_client_that_trusts_the_ca_alone_meets_the_workload_and_its_evidence(tmp_path: Path) -> None:
     echo, text = workloads.example("echo"), workloads.example_config("echo")
     with tenant(tmp_path, echo.read_bytes(), configured=text) as ours, serving(ours, echo, text) as server:
@@ -181,6 +187,7 @@ def test_anything_else_than_the_manifest_names_stops_the_keep(honest: Tenant, ch
     assert hostile_launch(honest.home, launched, changed(package(programs.HELLO))).code == code
 
 
+@both
 def test_another_workload_is_refused_by_the_steward(honest: Tenant, tmp_path: Path) -> None:
     done = honest.run(module(tmp_path, programs.EMPTY))
     refused(done, "steward-refused", digest_of(programs.EMPTY))
@@ -311,6 +318,7 @@ def asked(honest: Tenant, body: bytes) -> bytes:
     return found
 
 
+@both
 def test_steward_that_is_not_there_is_named(honest: Tenant, tmp_path: Path) -> None:
     path = module(tmp_path, programs.HELLO)
     done = enarx("run", path, "--steward", "https://127.0.0.1:1", "--steward-ca", honest.pin, cwd=honest.home)
@@ -339,6 +347,7 @@ def test_connecting_elsewhere_than_the_deployer_permits_is_refused(honest: Tenan
     refused(done, "manifest-connect", "the manifest refuses to connect to db.example.com:5432")
 
 
+@both
 def test_allow_list_does_not_stand_between_keep_and_steward(honest: Tenant, tmp_path: Path) -> None:
     done = honest.run(module(tmp_path, programs.HELLO), "--allow", "listen:443")
     assert (done.returncode, done.stdout) == (0, b"ready\n"), done.stderr.decode()

@@ -15,11 +15,11 @@ import pytest
 import enarx as library
 from enarx.errors import EvidenceError, UsageError
 from enarx.manifest import digest_of
-from tests import workloads
+from tests import support, workloads
 from tests.archives import pack
 from tests.e2e.attested import serving, tenant
 from tests.e2e.attestedclient import Served, client_policy, expected_manifest, served
-from tests.e2e.command import ENARX, SECONDS, code_of, enarx, environment
+from tests.e2e.command import SECONDS, code_of, enarx, environment
 from tests.e2e.middle import Middle, Witness, forged_chain
 from tests.keep.sealing import seal
 
@@ -82,7 +82,7 @@ def test_an_encrypted_workload_answers_challenges(tmp_path: Path) -> None:
     sealed = seal(pack([("Enarx.toml", config.encode()), ("main.wasm", module)]), key)
     (tmp_path / "app.package").write_bytes(sealed)
     with tenant(tmp_path, sealed, secrets={"package-key": key}) as ours:
-        command = [str(ENARX), "deploy", "file://./app.package", "--verbose", *ours.options()]
+        command = [str(support.command()), "deploy", "file://./app.package", "--verbose", *ours.options()]
         process = subprocess.Popen(
             command, env=environment(tmp_path), cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

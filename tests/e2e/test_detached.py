@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests import programs, workloads
+from tests import programs, support, workloads
 from tests.e2e import peers
-from tests.e2e.command import ENARX, SECONDS, STDIO, code_of, config, module, wait_for
+from tests.e2e.command import SECONDS, STDIO, code_of, config, module, wait_for
 from tests.e2e.detached import Gate, User, alive, gate, user
 
 
@@ -501,7 +501,7 @@ def test_a_full_disk_fails_new_deployments_and_those_that_run_go_on(
     """In a mount namespace of our own, with a small disk."""
     unshare = require_tool("unshare", "util-linux")
     path = module(me.home, programs.WAIT_CLOCK)
-    script = FULL_DISK.format(runtime=me.runtime, enarx=ENARX, module=path)
+    script = FULL_DISK.format(runtime=me.runtime, enarx=support.INSTALLED, module=path)
     done = subprocess.run(
         [unshare, "--user", "--map-root-user", "--mount", "sh", "-c", script], env=me.environment(), cwd=me.home,
         stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False,

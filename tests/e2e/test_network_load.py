@@ -12,6 +12,7 @@ import pytest
 from tests import workloads
 from tests.e2e import peers
 
+pytestmark = pytest.mark.usefixtures("both_links")
 SEQUENTIAL = 200
 CONCURRENT = 64
 protocols = pytest.mark.parametrize("listener", [0, 1], ids=["tls", "tcp"])  # in the order of the example's config

@@ -11,6 +11,7 @@ import pytest
 from tests import workloads
 from tests.e2e import peers
 
+pytestmark = pytest.mark.usefixtures("both_links")
 SOCKET = Path(__file__).parent / "guests" / "socket.c"
 MODES = ("default", "blocking", "nonblocking")
 LARGE = 8 << 20

@@ -16,6 +16,7 @@ from tests import workloads
 from tests.e2e import peers
 from tests.e2e.test_network_modes import SOCKET, STDIO, connecting, listening
 
+pytestmark = pytest.mark.usefixtures("both_links")
 TRUSTED = '{stdio}[[files]]\nkind = "connect"\nhost = "{host}"\nport = {port}\nca = [{ca}]\n'
 
 

@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests import programs
-from tests.e2e.command import ENARX, STDIO, code_of, config, enarx, environment, module, running
+from tests import programs, support
+from tests.e2e.command import STDIO, code_of, config, enarx, environment, module, running
 
 CHARACTER_DEVICE, REGULAR_FILE = 2, 4
 ERRNO_NOENT, ERRNO_PERM, ERRNO_PIPE = 44, 63, 64
 
+both = pytest.mark.usefixtures("both_links")
+"""Over a link that passes descriptors, and over one that carries bytes."""
 
+
+@both
 @pytest.mark.parametrize("status", [0, 1, 7, 125])
 def test_proc_exit_is_the_exit_status(status: int, tmp_path: Path) -> None:
     done = enarx("run", module(tmp_path, programs.exiting(status)), cwd=tmp_path)
@@ -37,6 +41,7 @@ def test_return_from_start_is_success(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"ready\n", b"")
 
 
+@both
 def test_a_trap_is_named_with_its_wasm_backtrace(tmp_path: Path) -> None:
     done = enarx("run", module(tmp_path, programs.TRAP), cwd=tmp_path)
     assert done.returncode == 134
@@ -101,7 +106,7 @@ def test_a_module_whose_name_begins_with_a_dash_comes_after_a_double_dash(tmp_pa
 
 
 def test_arguments_that_are_not_utf_8_arrive_as_they_are(tmp_path: Path) -> None:
-    command = [os.fsencode(ENARX), b"run", os.fsencode(module(tmp_path, programs.ARGS)), b"\xff\xfe"]
+    command = [os.fsencode(support.command()), b"run", os.fsencode(module(tmp_path, programs.ARGS)), b"\xff\xfe"]
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"main.wasm\0\xff\xfe\0"), done.stderr
 
@@ -141,12 +146,14 @@ def test_a_config_without_a_name_is_no_config_less(tmp_path: Path) -> None:
     assert done.stdout == b"main.wasm\0"
 
 
+@both
 def test_stdin_from_a_pipe_is_echoed_whole(tmp_path: Path) -> None:
     data = os.urandom(2 << 20)
     done = enarx("run", module(tmp_path, programs.CAT), cwd=tmp_path, data=data)
     assert (done.returncode, done.stdout == data) == (0, True)
 
 
+@both
 def test_stdin_from_a_regular_file_is_a_regular_file(tmp_path: Path) -> None:
     source = tmp_path / "input"
     source.write_bytes(b"from a file")
@@ -157,11 +164,12 @@ def test_stdin_from_a_regular_file_is_a_regular_file(tmp_path: Path) -> None:
     assert done.stdout[0] == REGULAR_FILE
 
 
+@both
 def test_a_terminal_is_a_character_device(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     try:
         done = subprocess.run(
-            [ENARX, "run", module(tmp_path, programs.FILETYPES)], env=environment(tmp_path),
+            [support.command(), "run", module(tmp_path, programs.FILETYPES)], env=environment(tmp_path),
             stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, check=False,
         )  # fmt: skip
     finally:
@@ -172,11 +180,12 @@ def test_a_terminal_is_a_character_device(tmp_path: Path) -> None:
     assert done.stdout[1] != CHARACTER_DEVICE
 
 
+@both
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_are_empty_and_swallow(closed: str, tmp_path: Path) -> None:
     """Nothing of ours may take their numbers: the workload would write to the link, or to a file of the host's."""
     path = module(tmp_path, programs.program("(local $fd i32) (call $ready)" + programs._COPY))
-    command = f"exec {ENARX} run {path} {closed}"
+    command = f"exec {support.command()} run {path} {closed}"
     done = subprocess.run(
         ["/bin/sh", "-c", command], env=environment(tmp_path), input=b"unread", capture_output=True, check=False
     )
@@ -189,7 +198,7 @@ def test_output_that_nobody_reads_is_errno_pipe(tmp_path: Path) -> None:
     os.close(read)
     try:
         done = subprocess.run(
-            [ENARX, "run", module(tmp_path, programs.writer(4))], env=environment(tmp_path),
+            [support.command(), "run", module(tmp_path, programs.writer(4))], env=environment(tmp_path),
             stdin=subprocess.DEVNULL, stdout=write, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
     finally:
@@ -197,11 +206,13 @@ def test_output_that_nobody_reads_is_errno_pipe(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (ERRNO_PIPE, b"")
 
 
+@both
 def test_much_output_arrives_whole(tmp_path: Path) -> None:
     done = enarx("run", module(tmp_path, programs.writer(512)), cwd=tmp_path)
     assert (done.returncode, len(done.stdout)) == (0, 512 << 16)
 
 
+@both
 def test_a_copy_of_a_directory_is_what_the_workload_sees(tmp_path: Path) -> None:
     site = tmp_path / "site"
     (site / "below").mkdir(parents=True)

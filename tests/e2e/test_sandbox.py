@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import programs
-from tests.e2e.command import ENARX, STDIO, Running, code_of, config, enarx, environment, module, running
+from tests import programs, support
+from tests.e2e.command import STDIO, Running, code_of, config, enarx, environment, module, running
 
 LAYERS = {
     "no_new_privs", "rlimits", "user_namespace", "network_namespace", "ipc_namespace", "mount_namespace", "empty_root",
@@ -193,7 +193,7 @@ def test_the_users_own_limits_are_kept(tmp_path: Path) -> None:
     """A limit that the user set on the size of files holds for what the workload writes to one."""
     done = subprocess.run(
         ["prlimit", "--fsize=65536:65536", "--", "/bin/sh", "-c", 'exec "$0" "$@" > out',
-         str(ENARX), "run", "--no-cache", str(module(tmp_path, programs.writer(64)))],
+         str(support.command()), "run", "--no-cache", str(module(tmp_path, programs.writer(64)))],
         cwd=tmp_path, env=environment(tmp_path), capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode != 0

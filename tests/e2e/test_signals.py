@@ -14,6 +14,7 @@ import pytest
 from tests import programs
 from tests.e2e.command import STDIO, Running, alive, code_of, config, module, running, wait_for
 
+pytestmark = pytest.mark.usefixtures("both_links")
 MODULES = {
     "loops": programs.LOOP,
     "waits for a clock": programs.WAIT_CLOCK,

@@ -14,18 +14,24 @@ from pathlib import Path
 import pytest
 
 from enarx.cli.page_text import text_of_page
-from tests import workloads
+from tests import support, workloads
 from tests.e2e import peers
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 CONNECTIONS = 128  # that the server keeps at once
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[workloads.Server]:
-    """One for all tests of the module, which it must therefore survive."""
+@pytest.fixture(scope="module", params=["descriptors", "bytes"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, enarx_over_bytes: Path
+) -> Iterator[workloads.Server]:
+    """One for all tests of the module, which it must therefore survive; and another one, over a link of bytes."""
     module, config = workloads.example("https-page"), workloads.example_config("https-page")
-    with workloads.serving(module, config, cwd=tmp_path_factory.mktemp("page")) as running:
+    command = enarx_over_bytes if request.param == "bytes" else support.INSTALLED
+    with (
+        support.run_instead(command),
+        workloads.serving(module, config, cwd=tmp_path_factory.mktemp("page")) as running,
+    ):
         yield running
         assert running.process.poll() is None, running.stderr
 

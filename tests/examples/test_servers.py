@@ -11,6 +11,8 @@ import pytest
 from tests import workloads
 from tests.e2e import peers
 
+pytestmark = pytest.mark.usefixtures("both_links")
+
 
 @pytest.fixture
 def echo(tmp_path: Path) -> Iterator[workloads.Server]:

@@ -12,6 +12,7 @@ import pytest
 from enarx.errors import MalformedError, UsageError
 from enarx.host.attested import SimulatedLaunch, manifest_of, parse_allow, with_manifest
 from enarx.host.filebytes import parts_of
+from enarx.host.kinds.process import measure
 from enarx.host.launch import Package
 from enarx.host.process import private_bytecode
 from enarx.manifest import Allow, ManifestFile, StewardPin, digest_of
@@ -98,7 +99,7 @@ def test_launch_that_fails_says_why_and_closes_the_channel(monkeypatch: pytest.M
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.settimeout(120)
-        launch = SimulatedLaunch(ours, datetime.now(UTC), "", lambda line: None)
+        launch = SimulatedLaunch(ours, datetime.now(UTC), "", lambda line: None, measure)
         assert theirs.recv(1) == b""
         assert getattr(launch.failure, "code", "") == "simulator-permissions"
 
@@ -109,7 +110,7 @@ def test_launch_that_is_abandoned_closes_the_channel(monkeypatch: pytest.MonkeyP
     said: list[str] = []
     with theirs:
         theirs.settimeout(120)
-        launch = SimulatedLaunch(ours, datetime.now(UTC), "", said.append)
+        launch = SimulatedLaunch(ours, datetime.now(UTC), "", said.append, measure)
         launch.wait()
         launch.abandon()
         assert theirs.recv(1) == b""

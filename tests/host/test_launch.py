@@ -35,6 +35,7 @@ class ScriptedKeep:
     """A Keep played by ``script``, in a thread, at the other end of a real link."""
 
     def __init__(self, script: Script) -> None:
+        self.failure = None
         self.link, self._theirs = socket.socketpair()
         self.killed = threading.Event()
         self._thread = threading.Thread(target=self._play, args=(script,), daemon=True)
@@ -53,6 +54,10 @@ class ScriptedKeep:
         self._thread.join(ENOUGH)
         assert not self._thread.is_alive()
         return -9 if self.killed.is_set() else 0
+
+    def obituary(self) -> HostError:
+        self.kill()
+        return HostError(f"it ended with {self.wait()}", code="keep-died")
 
 
 def run(script: Script, cache: DiskCache | None = None, **package: Any) -> Ending:

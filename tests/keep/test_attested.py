@@ -25,12 +25,15 @@ from enarx.keep.attested import (
     endorsements,
     evidence_extension,
     new_key,
+    repeatable_evidence,
+    with_certificates,
 )
 from enarx.keep.attester import RawEvidence
 from enarx.keep.attester_simulated import Source
 from enarx.manifest import Manifest
 from enarx.manifest import parse as parse_manifest_json
 from enarx.sealing import SEALING_KEY_BYTES, SEALING_KEY_OID
+from tests.keep.attesting import make_quote
 from tests.keep.tenants import (
     CRL_URL,
     NOW,
@@ -159,13 +162,58 @@ def test_renewal_keeps_the_key(keep: Attested) -> None:
 
 
 def test_evidence_that_has_no_place_for_a_manifest_is_refused(manifest: Manifest) -> None:
-    class Tdx:
-        def attest(self, report_data: bytes) -> RawEvidence:
-            return RawEvidence("tdx", b"quote" + report_data + manifest.digest())
+    class Other:
+        def __init__(self, technology: str) -> None:
+            self.technology = technology
 
-    with pytest.raises(EvidenceError) as caught:
-        attest(manifest.encode(), [Source("configfs-tsm", Tdx())])
-    assert caught.value.code == "manifest-technology"
+        def attest(self, report_data: bytes) -> RawEvidence:
+            return RawEvidence(self.technology, b"quote" + report_data + manifest.digest())
+
+    for technology in ("tdx", "sgx"):
+        with pytest.raises(EvidenceError) as caught:
+            attest(manifest.encode(), [Source("configfs-tsm", Other(technology))])
+        assert caught.value.code == "manifest-technology"
+
+
+class Tdx:
+    """A TDX guest that was launched with ``config_id``."""
+
+    def __init__(self, config_id: bytes) -> None:
+        self.config_id = config_id
+
+    def attest(self, report_data: bytes) -> RawEvidence:
+        return RawEvidence("tdx", make_quote(self.config_id, report_data))
+
+
+def test_tdx_guest_is_launched_for_the_sha384_of_its_manifest(manifest: Manifest) -> None:
+    keep = attest(manifest.encode(), [Source("configfs-tsm", Tdx(manifest.digest384()))])
+
+    body = json.loads(attest_request(keep))
+    csr = x509.load_der_x509_csr(base64.b64decode(body["csr"]))
+    extensions = {found.oid.dotted_string for found in csr.extensions}
+    assert extensions == {binding.TDX_EVIDENCE_OID, binding.MANIFEST_OID, SEALING_KEY_OID}
+    assert body["endorsements"] == {"chain": [], "crls": []}
+    assert repeatable_evidence(keep)[0] == binding.encode(4, keep.evidence.report)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_tdx_guest_that_was_launched_for_anything_else_is_refused(padded: bool, manifest: Manifest) -> None:
+    other = manifest.digest().ljust(48, b"\0") if padded else replace(manifest, args=("other",)).digest384()
+
+    with pytest.raises(AuthenticityError) as caught:
+        attest(manifest.encode(), [Source("configfs-tsm", Tdx(other))])
+    assert caught.value.code == "manifest-not-attested"
+
+
+def test_certificates_of_the_launch_serve_where_none_came_with_the_evidence(manifest: Manifest) -> None:
+    bare = attest(manifest.encode(), [Source("sev-guest", Platform(machine(), manifest.digest(), b""))])
+
+    given = with_certificates(bare, table())
+
+    assert endorsements(given).leaf == machine().certificate
+    assert attest_request(given)
+    assert with_certificates(bare, b"") is bare
+    assert with_certificates(given, b"another") is given
 
 
 def test_host_without_certificates_is_told_so(manifest: Manifest) -> None:

@@ -227,10 +227,12 @@ def test_machine_without_any_source_says_what_was_tried() -> None:
 
 
 def test_order_is_configfs_then_device_then_channel(tmp_path: Path) -> None:
-    root, device = str(tmp_path / "tsm"), str(tmp_path / "sev-guest")
-    assert [source.name for source in sources(root=root, device=device)] == ["configfs-tsm", "sev-guest"]
-    descriptor = answering(honest)
-    found = sources(descriptor, root=root, device=device)
-    assert [source.name for source in found] == ["configfs-tsm", "sev-guest", "simulated"]
+    places = {name: str(tmp_path / name) for name in ("root", "device", "secrets")}
+    real = ["configfs-tsm", "sev-guest", "efi-secret"]
+    assert [source.name for source in sources(None, **places)] == real
+    nothing_injected = struct.pack("<III", 0x16, 0, 0)
+    descriptor = answering(lambda asked: nothing_injected if asked[0] == 2 else honest(asked), times=2)
+    found = sources(descriptor, **places)
+    assert [source.name for source in found] == [*real, "simulated-secret", "simulated"]
     assert first_evidence(DATA, found)[0].name == "simulated"
     os.close(descriptor)

@@ -12,7 +12,7 @@ import pytest
 from enarx.errors import EvidenceError, UsageError
 from enarx.keep.attester_tsm import SystemFiles, TsmAttester
 from enarx.keep.attesting import ATTEMPTS_MAX, BLOB_MAX_BYTES
-from tests.keep.attesting import DATA, Pauses, report_over
+from tests.keep.attesting import DATA, Pauses, make_quote, report_over
 
 
 class TsmDirectory(SystemFiles):
@@ -84,8 +84,19 @@ def test_each_request_has_an_entry_of_its_own(attester: TsmAttester, kernel: Tsm
 
 def test_tdx_provider_is_told_apart(attester: TsmAttester, kernel: TsmDirectory) -> None:
     kernel.provider = "tdx_guest"
-    kernel.make = lambda data: b"quote" + data
+    kernel.make = lambda data: make_quote(report_data=data)
     assert attester.attest(DATA).technology == "tdx"
+
+
+@pytest.mark.parametrize("quote", [b"", b"quote", make_quote(report_data=bytes(64)), make_quote(report_data=DATA)[:-8]])
+def test_tdx_quote_that_is_cut_off_or_over_other_data_is_refused(
+    quote: bytes, attester: TsmAttester, kernel: TsmDirectory
+) -> None:
+    kernel.provider = "tdx_guest"
+    kernel.make = lambda _data: quote
+    with pytest.raises(EvidenceError) as caught:
+        attester.attest(DATA)
+    assert caught.value.code == "attester-failed"
 
 
 def test_missing_auxblob_means_no_certificates(attester: TsmAttester, kernel: TsmDirectory) -> None:

@@ -61,6 +61,7 @@ def test_package_is_accepted_alone_and_with_signatures_of_it(data: bytes) -> Non
     hand_over([("package", "", data)], packaged(data))
     hand_over([("package", "", data), ("signature", "a", b"any"), ("signature", "b", b"thing")], packaged(data))
     hand_over([("signature", "", b"first"), ("package", "", data)], packaged(data))
+    hand_over([("package", "", data), ("certificates", "", b"table")], packaged(data))
 
 
 @packages

@@ -51,7 +51,8 @@ def host() -> Iterator[Host]:
 
 def test_a_standard_stream_is_asked_for_and_received(host: Host) -> None:
     host.opened(1, 0)
-    fd = host.link.stdio("stdin")
+    fd, kind = host.link.stdio("stdin")
+    assert kind == ""
     assert os.path.samestat(os.fstat(fd), os.fstat(0))
     assert not os.get_inheritable(fd)
     os.close(fd)
@@ -62,7 +63,7 @@ def test_a_standard_stream_is_asked_for_and_received(host: Host) -> None:
 def test_requests_have_numbers_of_their_own(host: Host) -> None:
     for ident in (1, 2, 3):
         host.opened(ident, 0)
-        os.close(host.link.stdio("stdin"))
+        os.close(host.link.stdio("stdin")[0])
     assert [frame.id for frame in host.received()] == [1, 2, 3]
 
 
@@ -94,7 +95,7 @@ def test_connections_reach_their_listener_while_something_else_is_waited_for(hos
         host.send(encode_fields(Type.INCOMING, 1, peer=""))  # without its connection
         host.opened(2, 0)
         assert host.link.listen("::", 80, came.append) == 1
-        os.close(host.link.stdio("stdin"))
+        os.close(host.link.stdio("stdin")[0])
         assert len(came) == 1
         came[0].close()
 
@@ -116,7 +117,7 @@ def test_the_order_to_stop_is_heard_at_any_time(host: Host) -> None:
     stop = encode_fields(Type.STOP, reason="SIGTERM")
     host.send(stop)
     host.opened(1, 0)
-    os.close(host.link.stdio("stdin"))
+    os.close(host.link.stdio("stdin")[0])
     host.send(stop + stop)
     host.link.dispatch()
     assert host.stops == 3
@@ -239,7 +240,7 @@ def test_whatever_a_host_sends_is_an_answer_or_an_error(pieces: list[bytes], fds
         host.send(b"".join(pieces) or b"\1", *[0] * fds)
         host.sock.shutdown(socket.SHUT_WR)
         {
-            "stdio": lambda: os.close(host.link.stdio("stdin")),
+            "stdio": lambda: os.close(host.link.stdio("stdin")[0]),
             "connect": lambda: host.link.connect("h", 1).close(),
             "listen": lambda: host.link.listen("::", 1, lambda sock: sock.close()),
             "blob": lambda: host.link.receive_blob(5),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from enarx.errors import SandboxError
+from enarx.errors import HostError, SandboxError
 from enarx.host.cache import DiskCache
 from enarx.host.launch import Ending, Host, Package
 from enarx.host.process import KeepProcess
@@ -35,6 +35,7 @@ class OwnKeep:
     """A Keep in a thread of this process, without a sandbox."""
 
     def __init__(self, sandbox: Sandbox | None = None) -> None:
+        self.failure = None
         self.link, theirs = socket.socketpair()
         self.status: int | None = None
         self.keep = Keep(theirs, sandbox, Timings(time.monotonic()))
@@ -54,6 +55,9 @@ class OwnKeep:
         self._thread.join(SECONDS)
         assert self.status is not None
         return self.status
+
+    def obituary(self) -> HostError:
+        return HostError(f"it ended with {self.wait()}", code="keep-died")
 
 
 def run(

@@ -16,17 +16,20 @@ from enarx.keep.workload import (
     MAX_PACKAGE_BYTES,
     MAX_SIGNATURE_BYTES,
     MAX_SIGNATURES,
+    MAX_TABLE_BYTES,
     Launch,
     check_module,
     encode_text,
     receive_launch,
     receive_objects,
 )
+from enarx.manifest import Manifest, Workload
 from enarx.wire import Type, encode, encode_fields
 from tests.archives import pack
 from tests.keep.sealing import seal
 
 MODULE = b"\0asm\x01\0\0\0"
+MANIFEST = Manifest(Workload("sha256:" + "00" * 32))
 FIELDS: dict[str, Any] = {
     "args": [], "env": [], "objects": [], "cache_key": "", "sandbox": "try", "engine": "fast",
 }  # fmt: skip
@@ -44,12 +47,14 @@ def launch(pair: tuple[socket.socket, Link], **fields: Any) -> Launch:
     return receive_launch(pair[1])
 
 
-def receive(pair: tuple[socket.socket, Link], *objects: tuple[str, str, bytes]) -> Launch:
+def receive(
+    pair: tuple[socket.socket, Link], *objects: tuple[str, str, bytes], manifest: Manifest | None = None
+) -> Launch:
     announced = launch(pair, objects=[(kind, name, len(data)) for kind, name, data in objects])
     for _, _, data in objects:
         if data:
             pair[0].sendall(encode(Type.BLOB, 0, data))
-    receive_objects(pair[1], announced)
+    receive_objects(pair[1], announced, manifest)
     return announced
 
 
@@ -132,6 +137,30 @@ def test_encrypted_package_stays_shut_until_there_is_a_key(pair: tuple[socket.so
     sealed = seal(pack([("main.wasm", MODULE)]))
     found = receive(pair, ("package", "", sealed))
     assert (bytes(found.sealed or b""), bytes(found.module), found.package) == (sealed, b"", None)
+
+
+TABLE = ("certificates", "", b"table")
+
+
+def test_certificate_table_comes_with_a_manifest(pair: tuple[socket.socket, Link]) -> None:
+    found = receive(pair, ("module", "m", MODULE), TABLE, manifest=MANIFEST)
+    assert found.certificates == b"table"
+
+
+@pytest.mark.parametrize(
+    ("tables", "manifest"),
+    [
+        ([TABLE], None),
+        ([TABLE, TABLE], MANIFEST),
+        ([("certificates", "", b"")], MANIFEST),
+        ([("certificates", "", bytes(MAX_TABLE_BYTES + 1))], MANIFEST),
+    ],
+)
+def test_certificate_table_of_another_size_or_number_is_refused(
+    tables: list[tuple[str, str, bytes]], manifest: Manifest | None, pair: tuple[socket.socket, Link]
+) -> None:
+    with pytest.raises(LinkError, match="malformed"):
+        receive(pair, ("module", "m", MODULE), *tables, manifest=manifest)
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,9 @@ class Streams:
         self.listeners: dict[int, Callable[[socket.socket], None]] = {}
         self.peers: list[socket.socket] = []
 
-    def stdio(self, name: str) -> int:
+    def stdio(self, name: str) -> tuple[int, str]:
         self.asked.append(("stdio", name))
-        return os.open(os.devnull, os.O_RDWR)
+        return os.open(os.devnull, os.O_RDWR), ""
 
     def connect(self, host: str, port: int) -> socket.socket:
         self.asked.append(("connect", host, port))

@@ -12,7 +12,8 @@ from tests.support import ROOT
 
 LINT = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
 SHARED = (
-    "errors", "archive", "challenge", "config", "envelope", "exporter", "manifest", "manifest_rules", "sealing", "wire"
+    "errors", "archive", "challenge", "config", "enrolment", "envelope", "exporter", "manifest", "manifest_rules",
+    "sealing", "wire",
 )  # fmt: skip
 PACKAGES = ("evidence", "keep", "host", "tenant", "connect", "trust", "simulator", "cli")
 
@@ -61,6 +62,7 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         ("connect/client", "import enarx.host"),
         ("connect/client", "import enarx.simulator"),
         ("tenant/client", "import enarx.connect"),
+        ("enrolment", "from enarx.evidence import binding"),
         ("manifest_rules", "import enarx.config"),
         ("config", "import tomlkit"),
         ("archive", "import enarx.envelope"),
@@ -82,7 +84,7 @@ def test_a_forbidden_import_is_refused(tmp_path: Path, module: str, source: str)
         ("evidence/report", "import struct\nfrom cryptography import x509\nfrom enarx.errors import MalformedError"),
         (
             "keep/main",
-            "import socket\nimport enarx\nfrom enarx import archive, config, envelope, wire\n"
+            "import socket\nimport enarx\nfrom enarx import archive, config, enrolment, envelope, wire\n"
             "from enarx.evidence import binding",
         ),
         ("keep/challenges", "from enarx import challenge, exporter\nfrom cryptography import x509"),

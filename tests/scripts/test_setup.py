@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -215,6 +216,13 @@ def test_the_demo_needs_no_compiler(tree: Path, monkeypatch: pytest.MonkeyPatch)
     assert setup.wanted_packages(tree, "tests") == ["python3-venv", "clang", "lld"]
 
 
+def test_tests_do_without_what_only_the_kernel_is_built_with(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "find_spec", lambda name: None)
+    (tree / "requirements" / "apt.txt").write_text(APT + "gcc-12 kernel compiles it\n")
+    assert setup.wanted_packages(tree, "tests") == ["python3-venv", "clang", "lld"]
+    assert setup.wanted_packages(tree, "kernel") == ["python3-venv", "clang", "lld", "gcc-12"]
+
+
 def test_a_python_with_ensurepip_does_not_need_the_package_for_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "find_spec", lambda name: object())
     assert setup.wanted_packages(tree, "tests") == ["clang", "lld"]
@@ -231,6 +239,21 @@ def test_dpkg_knows_what_is_installed() -> None:
     assert setup.missing_packages(["dpkg", "no-such-package-at-all", "libc6"]) == ["no-such-package-at-all"]
 
 
+@pytest.mark.skipif(not Path("/usr/bin/dpkg-query").exists(), reason="not Debian")
+def test_what_is_installed_from_the_release_is_no_backport() -> None:
+    assert setup.missing_packages(["libc6", "libc6/bookworm-backports"]) == ["libc6/bookworm-backports"]
+
+
+def test_backports_are_for_their_release_alone(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "requirements" / "apt.txt").write_text("python3-venv demo pip\nqemu/bookworm-backports tests machine\n")
+    monkeypatch.setattr(setup, "OS_RELEASE", tmp_path / "os-release")
+    for name, wanted in (("bookworm", "qemu/bookworm-backports"), ("trixie", "qemu"), ("", "qemu")):
+        (tmp_path / "os-release").write_text(f'ID=debian\nVERSION_CODENAME="{name}"\n')
+        assert setup.wanted_packages(tree, "tests")[-1] == wanted
+    (tmp_path / "os-release").unlink()
+    assert setup.wanted_packages(tree, "tests")[-1] == "qemu"
+
+
 def offer(monkeypatch: pytest.MonkeyPatch, *, programs: Sequence[str], root: bool) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if name in programs else None)
     monkeypatch.setattr("os.geteuid", lambda: 0 if root else 1000)
@@ -241,6 +264,51 @@ def test_root_installs_what_is_missing(recorder: Recorder, monkeypatch: pytest.M
     offer(monkeypatch, programs=["apt-get"], root=True)
     assert setup.install_debian_packages(["clang", "lld"])
     assert recorder.take() == ["update", "install clang lld"]
+
+
+def test_backports_come_from_sources_of_our_own(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine's own sources, lists and caches are not touched, and what was made for it is removed."""
+    offer(monkeypatch, programs=["apt-get"], root=True)
+    monkeypatch.setattr(setup, "mirror", lambda: "http://mirror.example/debian/")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sources: list[str] = []
+
+    def look(command: Sequence[str]) -> str:
+        sources.extend(path.read_text() for path in tmp_path.glob("*/parts/*.sources"))
+        return recorder(command)
+
+    monkeypatch.setattr(setup, "failure_of", look)
+    assert setup.install_debian_packages(["clang", "qemu/bookworm-backports"])
+    assert [command[-1] for command in recorder.commands] == ["update", "clang", "update", "qemu/bookworm-backports"]
+    first, own = recorder.commands[0], recorder.commands[-1]
+    assert not any(part.startswith("Dir::") for part in first)
+    assert {part.partition("=")[0] for part in own if part.startswith("Dir::")} == {
+        "Dir::Etc::SourceList", "Dir::Etc::SourceParts", "Dir::State::Lists", "Dir::Cache",
+    }  # fmt: skip
+    assert "URIs: http://mirror.example/debian/\n" in sources[-1]
+    assert "bookworm-backports\n" in sources[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_package_that_does_not_come_ends_the_installation(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer(monkeypatch, programs=["apt-get"], root=True)
+    recorder.failing = "clang"
+    assert not setup.install_debian_packages(["clang", "qemu/bookworm-backports"])
+    assert "or: apt-get install --no-install-recommends clang qemu/bookworm-backports" in capsys.readouterr().err
+    assert len(recorder.commands) == 2
+    recorder.failing = "qemu/bookworm-backports"
+    assert not setup.install_debian_packages(["qemu/bookworm-backports"])
+
+
+@pytest.mark.skipif(not Path("/usr/bin/apt-get").exists(), reason="not Debian")
+def test_the_mirror_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert setup.mirror().startswith(("http", "file", "mirror"))
+    monkeypatch.setattr(setup, "release", lambda: "no such release")
+    assert setup.mirror() == setup.APT_MIRROR
 
 
 def test_nothing_missing_asks_apt_nothing(recorder: Recorder) -> None:

@@ -121,7 +121,7 @@ def test_noise_is_answered_within_bounds_and_ends_with_the_guest(guest: Guest, n
 
 def test_another_version_is_answered_and_hung_up_on(guest: Guest) -> None:
     with served(guest) as (sock, thread):
-        sock.sendall(REQUEST.pack(2, DATA, 0))
+        sock.sendall(REQUEST.pack(3, DATA, 0))
         assert read(sock, RESPONSE.size + 1) == REFUSED
         thread.join(SECONDS)
         assert not thread.is_alive()

@@ -1,22 +1,23 @@
 """``enarx demo``: the main job, from both ends, on one machine.
 
-A tenant's Steward runs here, a host launches the example HTTPS workload before it, and a client fetches its page after
-it has verified what runs there. Then the host swaps the workload, and is found out. Each party is ``enarx`` in a
-process of its own, started as its owner would start it; only the secure processor is simulated.
+A tenant's Steward runs here, a host launches the example HTTPS workload before it, as a process or in a virtual
+machine, and a client fetches its page after it has verified what runs there. Then the host swaps the workload, and is
+found out. Each party is ``enarx`` in a process of its own, started as its owner would start it; only the secure
+processor is simulated.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from enarx.cli.ending import ending_signals
 from enarx.errors import HostError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ NAME: Final = "localhost"
 """The name that the Steward's policy gives to the workload."""
 LISTEN_SECONDS: Final = 30.0
 """How long the Keep has until it listens, and the Steward until it serves; the first time code is compiled."""
+BOOT_SECONDS: Final = 180.0
+"""How much longer a Keep has whose machine has to boot, without KVM."""
 FETCH_SECONDS: Final = 20.0
 """How long one step of the client may take."""
 MAX_PAGE_BYTES: Final = 1 << 20
@@ -61,7 +64,7 @@ port = {port}
 POLICY: Final = """
 [simulated]
 root = "{root}"
-measurement = ["{measurement}"]
+{accepted}
 
 [workload.web]
 digest = ["{module}"]
@@ -72,9 +75,10 @@ dns = ["{name}"]
 """
 
 SIMULATED: Final = (
-    "SIMULATED: a process Keep has no hardware behind it. Its secure processor is software on this machine, accepted "
+    "SIMULATED: {keep} has no hardware behind it. Its secure processor is software on this machine, accepted "
     "only because the Steward's policy names its root, and whoever controls the machine can read the Keep."
 )
+NAMES: Final = {"process": "a process Keep", "vm": "a Keep in a plain virtual machine"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -82,10 +86,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "demo",
         help="an example workload proves itself, serves a page, and is found out when it is swapped",
-        description="Start a Steward, launch the example HTTPS workload before it in a process Keep on a SIMULATED "
-        "secure processor, fetch its page as a client that verifies what runs there, and show that a swapped workload "
-        "is refused.",
+        description="Start a Steward, launch the example HTTPS workload before it in a Keep on a SIMULATED secure "
+        "processor, fetch its page as a client that verifies what runs there, and show that a swapped workload is "
+        "refused.",
     )
+    parser.add_argument(
+        "--backend", choices=list(NAMES), default="process",
+        help="kind of Keep: a process (default), or a virtual machine, which takes an image (see `enarx image build`)",
+    )  # fmt: skip
+    parser.add_argument("--image", metavar="DIR", help="the virtual machine's image (default: $ENARX_IMAGE, or yours)")
     parser.add_argument("--port", type=_port, default=0, metavar="PORT", help="where to listen (default: a free port)")
     parser.add_argument("--keep-open", action="store_true", help="leave the Keep serving until Ctrl-C")
     parser.set_defaults(run=run)
@@ -107,18 +116,20 @@ def run(args: argparse.Namespace) -> int:
 
     show = _Show()
     with ExitStack() as stack:
-        stack.enter_context(_ending_signals())
+        stack.enter_context(ending_signals())
         module = stack.enter_context(as_file(files("enarx") / "data" / "https-page.wasm"))
-        scene = _Scene(Path(stack.enter_context(TemporaryDirectory(prefix="enarx-demo-"))), module)
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="enarx-demo-")))
+        scene = _Scene(directory, module, args.backend, _image(args))
         show.say("A workload that proves itself, and a host that is found out", bold=True)
-        show.say(SIMULATED)
+        show.say(SIMULATED.format(keep=NAMES[args.backend]))
         scene.prepare(args.port, show)
         steward = stack.enter_context(start(["steward", "serve", "--directory", str(scene.steward), "--port", "0"]))
         scene.url = steward.wait_for(SERVING, LISTEN_SECONDS, "the Steward does not serve").split("/ CA ")[0]
         show.step(f"Steward: it serves {scene.url}, with a CA and a log of its own")
         keep = stack.enter_context(start(scene.launch(module), errors=True))
-        show.step(f"Host: enarx run {module.name} --steward {scene.url}; it measures the Keep and launches it")
-        port = int(keep.wait_for(LISTENING, LISTEN_SECONDS, "the Keep does not listen").rpartition(":")[2])
+        kind = "" if args.backend == "process" else f" --backend {args.backend}"
+        show.step(f"Host: enarx run {module.name}{kind} --steward {scene.url}; it measures the Keep and launches it")
+        port = int(keep.wait_for(LISTENING, scene.seconds, "the Keep does not listen").rpartition(":")[2])
         show.step(
             "Keep: its evidence names the manifest that it was given; the Steward accepted it and certified its key, "
             f"which never leaves it; it listens on {ADDRESS}:{port}"
@@ -140,9 +151,16 @@ class _Scene:
 
     directory: Path
     module: Path
+    backend: str
+    image: Path | None
     url: str = ""
     ca: str = ""
     measurement: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long a Keep has until it listens."""
+        return LISTEN_SECONDS if self.image is None else LISTEN_SECONDS + BOOT_SECONDS
 
     @property
     def steward(self) -> Path:
@@ -163,12 +181,12 @@ class _Scene:
 
         self.config.write_text(CONFIG.format(address=ADDRESS, port=port))
         ask("simulator", "root", "--out", str(self.root))
-        self.measurement = ask("simulator", "measure").strip()
+        self.measurement = self._measure()
         self.ca = ask("steward", "init", str(self.steward), "--name", ADDRESS).split()[-1]
         module, config = digest_of(self.module.read_bytes()), digest_of(self.config.read_bytes())
         policy = self.steward / "steward.toml"
         stated = POLICY.format(
-            root=self.root.name, measurement=self.measurement, module=module, config=config, name=NAME
+            root=self.root.name, accepted=self._accepted(), module=module, config=config, name=NAME
         ).replace(self.root.name, f"../{self.root.name}")
         policy.write_text(policy.read_text() + stated)
         show.step(
@@ -179,7 +197,38 @@ class _Scene:
     def launch(self, module: Path) -> list[str]:
         """The host's part, as arguments of ``enarx``."""
         pinned = ["--steward", self.url, "--steward-ca", self.ca]
-        return ["run", str(module), "--wasmcfgfile", str(self.config), *pinned, "--verbose"]
+        machine = [] if self.image is None else ["--backend", self.backend, "--image", str(self.image)]
+        return ["run", str(module), "--wasmcfgfile", str(self.config), *pinned, *machine, "--verbose"]
+
+    def _measure(self) -> str:
+        """The measurement that the tenant expects, in hexadecimal: of the Keep's code, or as its image states it."""
+        if self.image is None:
+            from enarx.cli.child import ask
+
+            return ask("simulator", "measure").strip()
+        from enarx.evidence.reference import parse_reference_values
+        from enarx.evidence.vcpu import vcpu_signature
+        from enarx.host.qemu.machine import CPU_MODEL, Machine
+
+        signature, count = vcpu_signature(CPU_MODEL), Machine().cpus
+        for value in parse_reference_values(self._reference_values().read_bytes()):
+            if (value.technology, value.vcpus) == ("snp", count) and vcpu_signature(value.model) == signature:
+                return value.measurement.hex()
+        raise HostError("the image states no launch digest for this machine", code="demo-image")
+
+    def _reference_values(self) -> Path:
+        from enarx.host.image.layout import REFERENCE_VALUES
+
+        return (self.image or self.directory) / REFERENCE_VALUES
+
+    def _accepted(self) -> str:
+        """What the policy says of the measurement: the image's own reference values, for this machine."""
+        if self.image is None:
+            return f'measurement = ["{self.measurement}"]'
+        from enarx.host.qemu.machine import CPU_MODEL, Machine
+
+        values = str(self._reference_values()).replace("\\", "\\\\").replace('"', '\\"')
+        return f'include = {{ file = "{values}", model = ["{CPU_MODEL}"], vcpus = [{Machine().cpus}] }}'
 
     def manifest(self) -> bytes:
         """The digest of the manifest that this launch must have: the client knows what was deployed."""
@@ -256,7 +305,7 @@ class _Scene:
         swapped.write_bytes(self.module.read_bytes() + SWAPPED)
         show.step("Host: the same again, with another workload in its place")
         with start(self.launch(swapped), errors=True) as keep:
-            failure = keep.ending(LISTENING, LISTEN_SECONDS)
+            failure = keep.ending(LISTENING, self.seconds)
         if failure is None or failure.code != "steward-refused":
             raise failure or HostError("the swapped workload was not refused", code="demo-swap")
         show.step(f"Keep: it ended, and the workload never ran: {failure.message}")
@@ -268,28 +317,26 @@ class _Scene:
         return ask("steward", "log", "--directory", str(self.steward), "--verify").strip()
 
 
+def _image(args: argparse.Namespace) -> Path | None:
+    """The image of a virtual machine. Raises HostError, and UsageError for a Keep that has none."""
+    from enarx.errors import UsageError
+
+    if args.backend == "process":
+        if args.image:
+            raise UsageError("--image goes with --backend vm")
+        return None
+    from enarx.host.image.layout import default_directory, open_image
+    from enarx.host.load import path_of
+
+    return open_image(path_of(args.image) if args.image else default_directory()).directory.absolute()
+
+
 @contextmanager
 def _until_interrupted() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
         return
-
-
-@contextmanager
-def _ending_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that nothing stays behind."""
-
-    def end(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.signal(number, end) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)
 
 
 # --- the terminal

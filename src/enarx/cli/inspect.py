@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 ISOLATION: Final = {
     "process": "none: a process Keep is for development and tests, and whoever controls this machine can read it",
+    "vm": "none: the virtual machine's memory is in the clear, and whoever controls this machine can read it",
 }
 """What keeps this machine out of a Keep, by its kind."""
 WIDTH: Final = 12
@@ -98,6 +99,7 @@ def _rows(facts: Facts) -> list[tuple[str, str]]:
         ("manifest", facts.manifest),
         ("Steward", f"{facts.steward} CA {facts.steward_ca}" if facts.steward else "none"),
         ("evidence", EVIDENCE_SOURCES.get(facts.evidence, "unknown")),
+        ("machine", f"{facts.machine}, on {facts.accelerator}" if facts.machine else ""),
         ("isolation", ISOLATION.get(facts.backend, "unknown")),
         ("listening", " ".join(facts.listening)),
         ("created", facts.created),

@@ -1,173 +1,129 @@
-"""The launches that ``enarx measure`` and ``enarx sign`` describe on the command line, measured."""
+"""``enarx launch``: the tenant's part in launches that are proved while they happen, those of SEV and SEV-ES.
+
+Exit status of ``approve``: 0 when it was told to stop, or its one launch was approved; 5 when that was refused.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
-from enarx.cli.keyfile import write_new
-from enarx.errors import UsageError
-from enarx.evidence.hashtable import KernelHashes, cmdline_digest
-from enarx.evidence.launchfile import LaunchFile, file_digest, kernel_hashes, read_bounded, read_firmware
-from enarx.evidence.ovmf import MAX_FIRMWARE_BYTES, parse_firmware
-from enarx.evidence.sev import measure as sev
-from enarx.evidence.snp import measure as snp
-from enarx.evidence.vcpu import cpu_signature, vcpu_signature
-from enarx.evidence.vmsa import SEV_FEATURE_SNP_ACTIVE, Vcpus, vmm_by_name
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-STDIN: Final = "-"
+    from enarx.tenant.approver.approve import Report
+    from enarx.tenant.steward.ca import CertificateAuthority
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+PORT = 3001
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """A launch digest, what else ``--json`` says of it, and the VMSA pages that went into it."""
+def add_parser(subparsers: Subparsers) -> None:
+    """Add ``launch approve``."""
+    modes = subparsers.add_parser(
+        "launch", help="approve SEV launches while they happen, as their tenant"
+    ).add_subparsers(dest="mode", required=True, metavar="MODE")
+    approve = modes.add_parser(
+        "approve",
+        help="verify SEV and SEV-ES launches while they happen, and release their credentials",
+        description="Serve hosts that launch Keeps on SEV or SEV-ES: verify the platform, give the launch a session, "
+        "verify what was measured, and release the credential with which the Keep proves itself to the Steward. Runs "
+        "where the tenant is. Policy and CA are those of the Steward; SIGHUP reloads the policy.",
+    )
+    approve.add_argument("--directory", metavar="DIR", default=".", help="what `steward init` made (default: .)")
+    approve.add_argument("--config", metavar="FILE", help="policy file (default: steward.toml of the directory)")
+    environment = os.environ
+    approve.add_argument(
+        "--crt", metavar="FILE", default=environment.get("STEWARD_CRT"), help="the CA's certificate, PEM"
+    )
+    approve.add_argument(
+        "--key", metavar="FILE", default=environment.get("STEWARD_KEY"), help="the CA's key, PEM, 0600"
+    )
+    approve.add_argument(
+        "--addr", metavar="HOST", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    approve.add_argument("--port", metavar="PORT", type=int, default=PORT, help=f"port, 0 for any (default: {PORT})")
+    approve.add_argument("--san", metavar="NAME", action="append", default=[], help="name in its TLS certificate")
+    approve.add_argument("--once", action="store_true", help="end when one launch was decided on; status 0 or 5")
+    approve.add_argument("--json", action="store_true", help="print each decision as a line of JSON")
+    approve.set_defaults(run=_approve)
 
-    digest: bytes
-    facts: Mapping[str, object] = field(default_factory=dict)
-    vmsas: Iterable[bytes] = ()
+
+def _approve(args: argparse.Namespace) -> int:
+    import logging
+
+    from enarx.cli.steward import CERTIFICATE, CONFIG, KEY
+    from enarx.errors import UsageError
+    from enarx.tenant.approver.serve import Settings, serve
+
+    if not 0 <= args.port <= 65_535:
+        raise UsageError(f"--port {args.port} is not a port", hint="0 to 65535")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    place = Path(args.directory)
+    settings = Settings(
+        config=args.config or str(place / CONFIG),
+        certificate=args.crt or str(place / CERTIFICATE),
+        key=args.key or str(place / KEY),
+        names=tuple(args.san),
+        once=args.once,
+    )
+    return serve(settings, args.addr, args.port, _json_line if args.json else _table, _announcing(args.json))
 
 
-def _measure_snp(args: argparse.Namespace) -> Measurement:
-    _check_stdin(args, "ovmf", "kernel", "initrd")
-    vcpus = _vcpus(args, args.guest_features)
-    kernel = _kernel(args)
-    image = read_firmware(_source(args.ovmf))
-    if args.snp_ovmf_hash is None:
-        firmware = snp.measure_firmware(image)
-    else:
-        firmware = snp.known_firmware(args.snp_ovmf_hash, image)
-    digest = snp.launch_digest(firmware, vcpus, kernel)
-    facts = {
-        "snp_ovmf_hash": firmware.digest.hex(),
-        **_vcpu_facts(vcpus),
-        "guest_features": hex(vcpus.features),
-        **_kernel_facts(kernel),
+def _announcing(as_json: bool) -> Callable[[str, int, CertificateAuthority], None]:
+    def announce(host: str, port: int, authority: CertificateAuthority) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        line = f"approver: https://{shown}:{port}/ CA sha256:{authority.spki_digest.hex()}"
+        print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+
+    return announce
+
+
+def _table(name: str, report: Report) -> None:
+    """A decision for a person: what it was about, every rule, and why it was refused."""
+    from enarx.cli.ruletable import rule_table
+
+    lines = ["", f"{_verdict(report)}: {'measurement of ' if report.step == 'measurement' else ''}launch {name or '-'}"]
+    if report.simulated:
+        lines.append("SIMULATED: the platform's root is a simulator's, and proves nothing about hardware")
+    lines += [f"  {key:<16}{_plain(str(value))}" for key, value in report.facts.items()]
+    lines += rule_table(report.rules)
+    if report.error is not None:
+        lines += [
+            f"Refused: {_plain(report.error.message)}",
+            f"Hint: {report.error.hint}",
+            f"Code: {report.error.code}",
+        ]
+    print("\n".join(lines), flush=True)
+
+
+def _json_line(name: str, report: Report) -> None:
+    import json
+
+    error = report.error
+    shown = {
+        "format": "enarx-launch-decision/1",
+        "launch": name,
+        "step": report.step,
+        "verdict": _verdict(report),
+        "simulated": report.simulated,
+        "facts": report.facts,
+        "rules": [rule.as_json() for rule in report.rules],
+        "error": {"code": error.code, "message": error.message, "hint": error.hint} if error else None,
     }
-    return Measurement(digest, facts, snp.vmsa_pages(firmware.layout, vcpus))
+    print(json.dumps(shown), flush=True)
 
 
-def _measure_svsm(args: argparse.Namespace) -> Measurement:
-    _check_stdin(args, "ovmf", "svsm")
-    vcpus = _vcpus(args, SEV_FEATURE_SNP_ACTIVE)
-    if args.vars_file is None:
-        vars_size = args.vars_size
-    else:
-        try:
-            vars_size = Path(args.vars_file).stat().st_size
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"cannot read the size of {args.vars_file}", code="launch-file", hint="name the OVMF_VARS file"
-            ) from error
-    image = read_firmware(_source(args.ovmf))
-    svsm = read_bounded(_source(args.svsm), MAX_FIRMWARE_BYTES, "SVSM image")
-    digest = snp.svsm_launch_digest(image, svsm, vars_size, vcpus)
-    vmsa = snp.svsm_vmsa(image, svsm, vars_size, vcpus)
-    return Measurement(digest, {**_vcpu_facts(vcpus), "vars_size": vars_size}, repeat(vmsa, vcpus.count))
+def _verdict(report: Report) -> str:
+    if report.error is not None:
+        return "refused"
+    return "begun" if report.step == "launch" else "approved"
 
 
-def _measure_ovmf(args: argparse.Namespace) -> Measurement:
-    return Measurement(snp.measure_firmware(read_firmware(_source(args.ovmf))).digest)
-
-
-def _measure_sev(args: argparse.Namespace) -> Measurement:
-    _check_stdin(args, "ovmf", "kernel", "initrd")
-    kernel = _kernel(args)
-    return Measurement(sev.launch_digest(read_firmware(_source(args.ovmf)), kernel), _kernel_facts(kernel))
-
-
-def _measure_seves(args: argparse.Namespace) -> Measurement:
-    _check_stdin(args, "ovmf", "kernel", "initrd")
-    vcpus = _vcpus(args, 0)
-    kernel = _kernel(args)
-    image = read_firmware(_source(args.ovmf))
-    digest = sev.es_launch_digest(image, vcpus, kernel)
-    facts = {**_vcpu_facts(vcpus), **_kernel_facts(kernel)}
-    return Measurement(digest, facts, sev.vmsa_pages(parse_firmware(image).layout, vcpus))
-
-
-def _vcpus(args: argparse.Namespace, features: int) -> Vcpus:
-    parts = (args.vcpu_family, args.vcpu_model, args.vcpu_stepping)
-    ways = [args.vcpu_type is not None, args.vcpu_sig is not None, any(part is not None for part in parts)]
-    if sum(ways) > 1:
-        raise UsageError(
-            "the vCPU model is given in more than one way",
-            code="vcpu-type",
-            hint="give --vcpu-type, or --vcpu-sig, or --vcpu-family with --vcpu-model and --vcpu-stepping",
-        )
-    signature: int | None = args.vcpu_sig
-    if args.vcpu_type is not None:
-        signature = vcpu_signature(args.vcpu_type)
-    elif ways[2]:
-        if any(part is None for part in parts):
-            raise UsageError(
-                "the vCPU model is given in part",
-                code="vcpu-type",
-                hint="--vcpu-family, --vcpu-model and --vcpu-stepping belong together",
-            )
-        signature = cpu_signature(*parts)
-    return Vcpus(args.vcpus, signature, features, vmm_by_name(args.vmm_type))
-
-
-def _kernel(args: argparse.Namespace) -> KernelHashes | None:
-    if args.kernel is None and args.kernel_sha256 is None:
-        if args.initrd is not None or args.initrd_sha256 is not None or args.append is not None:
-            raise UsageError(
-                "an initrd or a command line is measured with a kernel only",
-                code="kernel-missing",
-                hint="give --kernel or --kernel-sha256 as well",
-            )
-        return None
-    cmdline = args.append or ""
-    if args.kernel is not None and args.initrd_sha256 is None:
-        return kernel_hashes(_source(args.kernel), None if args.initrd is None else _source(args.initrd), cmdline)
-    kernel = args.kernel_sha256 or file_digest(_source(args.kernel), "kernel")
-    if args.initrd is not None:
-        return KernelHashes(kernel, file_digest(_source(args.initrd), "initrd"), cmdline_digest(cmdline))
-    if args.initrd_sha256 is not None:
-        return KernelHashes(kernel, args.initrd_sha256, cmdline_digest(cmdline))
-    return KernelHashes(kernel, cmdline=cmdline_digest(cmdline))
-
-
-def _vcpu_facts(vcpus: Vcpus) -> dict[str, object]:
-    signature = None if vcpus.signature is None else hex(vcpus.signature)
-    return {"vcpus": vcpus.count, "vcpu_signature": signature, "vmm_type": str(vcpus.vmm)}
-
-
-def _kernel_facts(kernel: KernelHashes | None) -> dict[str, object]:
-    if kernel is None:
-        return {}
-    return {
-        "kernel_sha256": kernel.kernel.hex(),
-        "initrd_sha256": kernel.initrd.hex(),
-        "cmdline_sha256": kernel.cmdline.hex(),
-    }
-
-
-def _source(path: str) -> LaunchFile:
-    return sys.stdin.buffer if path == STDIN else path
-
-
-def _check_stdin(args: argparse.Namespace, *names: str) -> None:
-    if sum(getattr(args, name) == STDIN for name in names) > 1:
-        raise UsageError("standard input can be only one of the files", code="stdin", hint="name the others by path")
-
-
-def dump_vmsas(folder: str, measurement: Measurement) -> None:
-    """Write the VMSA page of vCPU N to ``folder/vmsaN.bin``; no file may exist yet."""
-    for number, page in enumerate(measurement.vmsas):
-        write_new(str(Path(folder) / f"vmsa{number}.bin"), page)
-
-
-MEASURES: Final[Mapping[str, Callable[[argparse.Namespace], Measurement]]] = {
-    "snp": _measure_snp,
-    "svsm": _measure_svsm,
-    "ovmf-hash": _measure_ovmf,
-    "sev": _measure_sev,
-    "seves": _measure_seves,
-}
-"""How to measure a launch, by kind."""
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

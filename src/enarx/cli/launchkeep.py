@@ -12,17 +12,26 @@ from typing import TYPE_CHECKING
 from enarx.errors import EnarxError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from enarx.host.kinds import Approval, Plan, Started
     from enarx.host.launch import Ending, Package
     from enarx.host.supervisor import Supervisor
-    from enarx.manifest import StewardPin
+    from enarx.manifest import Manifest, StewardPin
 
 
 def add_launch(parser: argparse.ArgumentParser) -> None:
     """Add the options of a launch: kind of Keep, attestation, what is said of it, sandbox, cache of compiled code."""
     parser.add_argument(
         "--backend", metavar="KIND", default=os.environ.get("ENARX_BACKEND", "process"),
-        help="kind of Keep; this version has `process`, which isolates nothing from this machine",
+        help="kind of Keep: `process` (default) or `vm`, a virtual machine that QEMU runs, neither of which isolates "
+        "anything from this machine; or `snp`, `sev`, `sev-es` or `tdx`, on a processor that does "
+        "(default: $ENARX_BACKEND)",
     )  # fmt: skip
+    _add_machine(parser)
+    _add_hardware(parser)
     _add_attestation(parser)
     parser.add_argument("--timings", action="store_true", help="print where start-up time went")
     parser.add_argument("--verbose", action="store_true", help="say what the sandbox applied, and more")
@@ -31,6 +40,41 @@ def add_launch(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache-dir", metavar="DIR", help="where compiled code is kept (default: the user's cache)")
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write compiled code")
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--image", metavar="DIR",
+        help="image of a virtual machine, as `enarx image build` writes it (default: $ENARX_IMAGE, else the user's)",
+    )  # fmt: skip
+    parser.add_argument("--memory", metavar="SIZE", type=_memory, help="its memory, such as 512M (default) or 2G")
+    parser.add_argument("--cpus", metavar="N", type=_cpus, help="its vCPUs, whose number is measured (default: 1)")
+
+
+def _add_hardware(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--id-block", metavar="FILE",
+        help="with snp: the ID block of the launch, in the file that `enarx sign` writes, or its 96 bytes",
+    )  # fmt: skip
+    parser.add_argument("--id-auth", metavar="FILE", help="with snp: its authentication information, 4096 bytes")
+    parser.add_argument(
+        "--certificates", metavar="FILE",
+        help="with snp and --steward: the processor's certificate table, for hosts whose QEMU gives guests none; with "
+        "sev and sev-es: the signed chip key (CEK) that AMD gives out, and ASK and ARK behind it where they are needed",
+    )  # fmt: skip
+    parser.add_argument("--firmware", metavar="FILE", help="with tdx: firmware that is built for TDX")
+
+
+def _memory(text: str) -> int:
+    from enarx.host.qemu.machine import parse_memory
+
+    return parse_memory(text)
+
+
+def _cpus(text: str) -> int:
+    from enarx.host.qemu.machine import parse_cpus
+
+    return parse_cpus(text)
 
 
 def _add_attestation(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +88,14 @@ def _add_attestation(parser: argparse.ArgumentParser) -> None:
         help="the Steward's CA: `sha256:` and the digest of its key, as `enarx steward` prints it, or its certificate",
     )  # fmt: skip
     parser.add_argument(
+        "--approver", metavar="URL",
+        help="launch on SEV, and have this approver of the tenant's (`enarx launch approve`) verify the launch and "
+        "release the Keep's credential; on a SIMULATED platform, for a Keep without a processor of its own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--approver-ca", metavar="DIGEST|FILE", help="the approver's CA, likewise (default: that of --steward-ca)"
+    )
+    parser.add_argument(
         "--allow", metavar="STREAM", action="append", default=[],
         help="listen:PORT or connect:HOST:PORT that the workload may have, of those in its Enarx.toml (default: all)",
     )  # fmt: skip
@@ -53,68 +105,110 @@ def _add_attestation(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+class _Content:
+    """What is launched, read when it is first asked for: some Keeps start meanwhile, others are launched with it."""
+
+    def __init__(self, args: argparse.Namespace, load: Callable[[], Package]) -> None:
+        """Raises UsageError."""
+        self.steward = steward_pin(args)
+        self.manifest: Manifest | None = None
+        self._package: Package | None = None
+        self._allow, self._load = args.allow, load
+        self._require_sandbox = args.require_sandbox
+        self._certificates = None if args.backend in ("sev", "sev-es") else args.certificates
+        if self._certificates and self.steward is None:
+            raise UsageError("--certificates goes with --steward", hint="without a Steward nobody reads them")
+
+    def package(self) -> Package:
+        """The package, with its manifest if there is a Steward. Raises EnarxError."""
+        if self._package is None:
+            package = self._load()
+            self._package = package  # which `close` closes, whatever comes now
+            package.require_sandbox = self._require_sandbox
+            if self.steward is not None:
+                from enarx.host.attested import manifest_of, parse_allow, with_manifest
+
+                self.manifest = manifest_of(package, self.steward, parse_allow(self._allow))
+                self._package = with_manifest(package, self.manifest)
+                if self._certificates:
+                    from enarx.host.kinds.snp import read_certificates
+                    from enarx.host.load import path_of
+
+                    table = read_certificates(path_of(self._certificates))
+                    self._package.objects = [*self._package.objects, ("certificates", "", table)]
+        return self._package
+
+    def host_data(self) -> bytes:
+        """The digest of the manifest. Raises EnarxError."""
+        self.package()
+        if self.manifest is None:
+            raise UsageError("a launch without a Steward has no manifest")
+        return self.manifest.digest()
+
+    def config_id(self) -> bytes:
+        """The longer digest of the manifest. Raises EnarxError."""
+        self.package()
+        if self.manifest is None:
+            raise UsageError("a launch without a Steward has no manifest")
+        return self.manifest.digest384()
+
+    def launched(self) -> tuple[bytes, Sequence[bytes]]:
+        """The manifest, and the signatures beside it, which prove themselves. Raises EnarxError."""
+        package = self.package()
+        if self.manifest is None:
+            raise UsageError("a launch without a Steward has no manifest")
+        signatures = [bytes(data) for kind, _, data in package.objects if kind == "signature" and type(data) is bytes]
+        return self.manifest.encode(), signatures
+
+    def close(self) -> None:
+        """Close the files of the package."""
+        if self._package is not None:
+            self._package.close()
+
+
 def launch(args: argparse.Namespace, load: Callable[[], Package], supervisor: Supervisor | None = None) -> Ending:
     """Start a Keep as ``args`` say, give it what ``load`` returns, serve it to its end, and say what was asked for.
 
-    The Keep's process comes first, so that it starts up while ``load`` reads. A ``supervisor`` is told how it goes and
-    has the standard streams.
+    The Keep comes first, so that it starts up while ``load`` reads, unless it is launched with what that returns. A
+    ``supervisor`` is told how it goes and has the standard streams.
     """
-    started = time.monotonic()
-    from enarx.host.process import KeepProcess
+    began = time.monotonic()
+    from enarx.host.kinds import start_of
 
-    if args.backend != "process":
-        raise UsageError(
-            f'Keep backend identifier "{args.backend}" is unknown.',
-            code="backend-unknown",
-            hint="this version has `process`",
-        )
-    steward = steward_pin(args)
-    keep = KeepProcess(measured=steward is not None)
-    spawned = time.monotonic()
-    processor = package = None
+    start = start_of(args.backend)
+    content = _Content(args, load)
+    started: Started | None = None
     try:
+        started = start(_plan(args, content))
+        spawned = time.monotonic()
         if supervisor is not None:
-            supervisor.spawned(keep.pid)
-        if keep.channel is not None:
-            from datetime import UTC, datetime
-
-            from enarx.host.attested import SimulatedLaunch
-
-            processor = SimulatedLaunch(keep.channel, datetime.now(UTC), args.simulator_misbehave, log)
+            supervisor.spawned(started.pid)
+            supervisor.note(machine=started.machine, accelerator=started.accelerator)
         from enarx.host.cache import DiskCache, default_directory
         from enarx.host.launch import Host
         from enarx.host.load import path_of
         from enarx.host.streams import open_stdio
 
-        package = load()
-        package.require_sandbox = args.require_sandbox
+        package, processor = content.package(), started.processor
         if processor is not None:
-            from enarx.host.attested import manifest_of, parse_allow, with_manifest
-
-            manifest = manifest_of(package, steward, parse_allow(args.allow))
-            package = with_manifest(package, manifest)
             processor.wait()
-            processor.finish(manifest.digest())
-            if supervisor is not None:
-                supervisor.launched(manifest)
+            processor.finish(content.host_data())
+        if supervisor is not None and content.manifest is not None:
+            supervisor.launched(content.manifest)
         directory = path_of(args.cache_dir) if args.cache_dir else default_directory()
         cache = None if args.no_cache else DiskCache(directory)
         ready = time.monotonic()
         say = log if args.verbose else _quiet
         stdio = open_stdio if supervisor is None else supervisor.stdio
         try:
-            ending = Host(keep, cache, say, watcher=supervisor, stdio=stdio).run(package)
+            ending = Host(started.keep, cache, say, watcher=supervisor, stdio=stdio).run(package)
         finally:
             if processor is not None and processor.failure is not None:
                 raise processor.failure
     except BaseException:
-        if processor is not None:
-            processor.abandon()
-        if package is not None:
-            package.close()
-        keep.link.close()
-        keep.kill()
-        keep.wait()
+        content.close()
+        if started is not None:
+            _abandon(started)
         raise
     if args.verbose:
         for layer, result in ending.sandbox.items():
@@ -123,12 +217,65 @@ def launch(args: argparse.Namespace, load: Callable[[], Package], supervisor: Su
             log(f"compiled code is not cached: {cache.reason}")
     if args.timings:
         steps = [
-            ("host: arguments and imports", spawned),
+            ("host: arguments, imports, Keep started", spawned),
             ("host: package read", ready),
             ("host: all", time.monotonic()),
         ]
-        _show_timings(ending, [(name, (when - started) * 1000) for name, when in steps])
+        _show_timings(ending, [(name, (when - began) * 1000) for name, when in steps])
     return ending
+
+
+def _plan(args: argparse.Namespace, content: _Content) -> Plan:
+    from enarx.host.kinds import Hardware, Plan
+    from enarx.host.load import path_of
+
+    def file(name: str | None) -> Path | None:
+        return path_of(name) if name else None
+
+    proves = content.steward is not None
+    return Plan(
+        _now, log, log if args.verbose else _quiet,
+        host_data=content.host_data if proves else None, config_id=content.config_id if proves else None,
+        approval=_approval(args, content), lies=args.simulator_misbehave, image=file(args.image), memory=args.memory,
+        cpus=args.cpus,
+        hardware=Hardware(file(args.firmware), file(args.id_block), file(args.id_auth), file(args.certificates)),
+    )  # fmt: skip
+
+
+def _approval(args: argparse.Namespace, content: _Content) -> Approval | None:
+    """The approver of the command line. Raises UsageError."""
+    if args.approver is None:
+        if args.approver_ca:
+            raise UsageError("--approver-ca goes with --approver", hint="name the approver, or leave it out")
+        return None
+    if content.steward is None:
+        raise UsageError("--approver needs --steward", hint="a credential is of use before a Steward alone")
+    if args.simulator_misbehave:
+        raise UsageError(
+            "--simulator-misbehave is for the simulated processor of SEV-SNP", hint="leave it out, or --approver"
+        )
+    from enarx.host.kinds import Approval
+    from enarx.host.sev.approver import HttpApprover
+    from enarx.tenant.authority import authority_digest
+
+    ca = authority_digest("--approver-ca", args.approver_ca) if args.approver_ca else content.steward.ca
+    approver = HttpApprover.at(args.approver, bytes.fromhex(ca.removeprefix("sha256:")))
+    return Approval(approver, content.launched)
+
+
+def _now() -> datetime:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+def _abandon(started: Started) -> None:
+    """End what was started and will not be served."""
+    if started.processor is not None:
+        started.processor.abandon()
+    started.keep.link.close()
+    started.keep.kill()
+    started.keep.wait()
 
 
 def conclude(ending: Ending) -> int:

@@ -45,8 +45,11 @@ COMMANDS: Final = {
     "measure": "compute the launch measurement to expect",
     "key": "make and use signing keys",
     "sign": "sign what a Keep is launched from",
+    "launch": "approve SEV launches while they happen, as their tenant",
     "steward": "run the service that attests Keeps and issues their certificates",
     "policy": "validate a Steward's policy, and explain its decisions",
+    "image": "build the image of a VM Keep",
+    "platform": "what this machine can launch Keeps with, and what to do about the rest",
     "simulator": "the SIMULATED secure processor of this machine",
     "demo": "an example workload proves itself, serves a page, and is found out when it is swapped",
 }

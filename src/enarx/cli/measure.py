@@ -47,7 +47,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def add_snp_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add the arguments that describe the launch of an SNP guest, as ``enarx.cli.launch`` reads them."""
+    """Add the arguments that describe the launch of an SNP guest, as ``enarx.cli.launchmeasure`` reads them."""
     _add_firmware_argument(parser, required=required)
     parser.add_argument(
         "--snp-ovmf-hash", metavar="HEX", type=_sha384, help="digest of the firmware, of which the end is then enough"
@@ -105,11 +105,11 @@ def run(args: argparse.Namespace) -> int:
     import base64
     import json
 
-    from enarx.cli import launch
+    from enarx.cli import launchmeasure
 
-    measurement = launch.MEASURES[args.launch](args)
+    measurement = launchmeasure.MEASURES[args.launch](args)
     if getattr(args, "dump_vmsa", None) is not None:
-        launch.dump_vmsas(args.dump_vmsa, measurement)
+        launchmeasure.dump_vmsas(args.dump_vmsa, measurement)
     if args.json:
         print(json.dumps({"mode": args.mode, "launch_digest": measurement.digest.hex(), **measurement.facts}))
     elif args.output_format == "base64":

@@ -32,10 +32,11 @@ def _digest(args: argparse.Namespace) -> int:
 
 
 def _sbom(args: argparse.Namespace) -> int:
+    from enarx.bom import encode
     from enarx.cli.keyfile import write_output
     from enarx.cli.packagefile import package_of, read_key
     from enarx.tenant.package.reader import open_package
-    from enarx.tenant.package.sbom import bill_of_materials, encode
+    from enarx.tenant.package.sbom import bill_of_materials
 
     with open_package(package_of(args.file), read_key(args.key_file)) as package:
         bill = encode(bill_of_materials(package))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from enarx.host.deployments import Seen
 
-COLUMNS: Final = ("NAME", "STATE", "FOR", "EVIDENCE", "LISTENING", "REFERENCE")
+COLUMNS: Final = ("NAME", "STATE", "FOR", "KEEP", "EVIDENCE", "LISTENING", "REFERENCE")
 UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 """Of what the largest that fits is shown, in seconds."""
 
@@ -54,13 +54,14 @@ def _row(seen: Seen, now: datetime) -> tuple[str, ...]:
 
     facts = seen.facts
     if facts is None:
-        return (seen.name, seen.state, "", "", "", "")
+        return (seen.name, seen.state, *[""] * (len(COLUMNS) - 2))
     state = seen.state
     if facts.status is not None and state in ("exited", "failed"):
         state = f"{state} ({facts.status})"
     since = facts.ended or facts.started or facts.created
     evidence = {"": "none", "simulated": "SIMULATED"}.get(facts.evidence, facts.evidence)
-    cells = (seen.name, state, _age(since, now), evidence, " ".join(facts.listening) or "-", facts.reference)
+    keep = " on ".join(filter(None, (facts.backend, facts.accelerator.partition(" ")[0])))
+    cells = (seen.name, state, _age(since, now), keep, evidence, " ".join(facts.listening) or "-", facts.reference)
     return tuple(printable(cell).replace("\n", " ") for cell in cells)
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 _FLAGS: Final = ("--timings", "--verbose", "--require-sandbox", "--checked-calls", "--no-cache", "--help", "-h")
 _OPTIONS: Final = (
     "--wasmcfgfile", "--dir", "--env", "--backend", "--cache-dir", "--steward", "--steward-ca", "--allow",
-    "--simulator-misbehave",
+    "--simulator-misbehave", "--approver", "--approver-ca", "--image", "--memory", "--cpus", "--id-block", "--id-auth",
+    "--certificates", "--firmware",
 )  # fmt: skip
 _OF_MANIFEST: Final = ((*_FLAGS, "--digest"), (*_OPTIONS, "--out"))
 """The same for ``manifest``, which has a flag and an option of its own beside those of ``run``."""

@@ -104,7 +104,7 @@ def _check_supported(args: argparse.Namespace) -> None:
 
 
 def _launch_digest(args: argparse.Namespace) -> bytes:
-    from enarx.cli.launch import MEASURES
+    from enarx.cli.launchmeasure import MEASURES
 
     if (args.launch_digest is None) == (args.ovmf is None):
         raise UsageError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add ``simulator root|crl|measure|status|reset``."""
+    """Add ``simulator root|crl|measure|sev-root|status|reset``."""
     actions = subparsers.add_parser("simulator", help="the SIMULATED secure processor of this machine").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -46,7 +46,17 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Measure the code of a process Keep as it is installed here: what the SIMULATED processor says of "
         "each Keep that it launches.",
     )
+    measure.add_argument("--sev", action="store_true", help="as simulated SEV firmware measures it (SHA-256)")
     measure.set_defaults(run=_measure)
+
+    sev_root = actions.add_parser(
+        "sev-root",
+        help="write the root of its SEV platform, for policies that are to accept it under [simulated_sev]",
+        description="Write the root (ARK and ASK) of the SIMULATED SEV platform of this machine. Nothing trusts it "
+        "until a policy names it, and it proves nothing about hardware.",
+    )
+    sev_root.add_argument("--out", metavar="FILE", help="write it to FILE (default: stdout)")
+    sev_root.set_defaults(run=_sev_root)
 
     _common(actions.add_parser("status", help="say whether there is one, where, and who may read it"), _status)
     reset = actions.add_parser(
@@ -104,10 +114,24 @@ def _crl(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> int:
+    import hashlib
+
     from enarx.host.process import COMMAND, code_directories
     from enarx.simulator.process_keep import measure_process_keep
 
-    print(measure_process_keep(code_directories(), COMMAND).digest.hex())
+    measured = measure_process_keep(code_directories(), COMMAND)
+    print(hashlib.sha256(measured.pages).hexdigest() if args.sev else measured.digest.hex())
+    return 0
+
+
+def _sev_root(args: argparse.Namespace) -> int:
+    from enarx.cli.keyfile import write_output
+    from enarx.simulator.sev_platform import default_directory, open_identity
+
+    identity = open_identity(default_directory())
+    write_output(args.out, identity.root)
+    if args.out:
+        print(f"SIMULATED SEV root, key id {identity.ark.key_id.hex()}, in {args.out}")
     return 0
 
 

@@ -164,11 +164,16 @@ def _fast_trust() -> Trust:
 
 
 def _policy(path: str) -> Policy:
+    from pathlib import Path
+
     from enarx.evidence.snp import parse_policy
     from enarx.evidence.snp.policyfile import POLICY_MAX_BYTES
 
+    def include(name: str, limit: int) -> bytes:
+        return read_input(str(Path(path).parent / name), limit, "file of reference values")
+
     try:
-        return parse_policy(read_input(path, POLICY_MAX_BYTES, "policy"), "policy snp")
+        return parse_policy(read_input(path, POLICY_MAX_BYTES, "policy"), "policy snp", include)
     except ConfigError as error:
         raise UsageError(f"{path}: {error.message}", code=error.code, hint=error.hint) from error
 

@@ -33,6 +33,10 @@ MANIFEST_OID: Final = f"{_ARC}.1"
 """Extension of a certification request: OCTET STRING of the canonical manifest."""
 MANIFEST_DIGEST_OID: Final = f"{_ARC}.2"
 """Extension of an issued certificate: OCTET STRING of the manifest's SHA-256."""
+TDX_EVIDENCE_OID: Final = f"{_ARC}.4"
+"""Extension of a certification request: OCTET STRING of a TDX quote. The published Enarx has none for TDX."""
+SEV_EVIDENCE_OID: Final = f"{_ARC}.5"
+"""Extension of a request and a certificate: that this key belongs to an approved SEV launch, see `sev_evidence`."""
 
 NONCE_BYTES: Final = 32
 """Size of a client's nonce, and of the value that a TLS session exports (RFC 9266 4.1) (bytes)."""
@@ -44,6 +48,7 @@ SESSIONS_MAX: Final = 64
 _SECRET_LABEL: Final = b"enarx secret v1\0"
 _SESSION_LABEL: Final = b"enarx session v1\0"
 _SESSIONS_LABEL: Final = b"enarx sessions v1\0"
+_ENROLMENT_LABEL: Final = b"enarx sev enrolment v1\0"
 
 _OCTET_STRING: Final = 0x04
 _UTF8_STRING: Final = 0x0C
@@ -108,6 +113,29 @@ def snp_evidence(report: bytes, vcek: bytes, crls: Sequence[tuple[str, bytes]] =
     entries = b"".join(encode(_SEQUENCE, encode(_UTF8_STRING, url.encode()) + crl) for url, crl in crls)
     endorsements = vcek + encode(_SEQUENCE, encode(_SEQUENCE, entries))
     return encode(_SEQUENCE, encode(_SEQUENCE, endorsements) + encode(_OCTET_STRING, report))
+
+
+def sev_statement(data: bytes, approval: bytes) -> bytes:
+    """What the key of an approved SEV launch signs: label, the 64 bytes of `report_data`, SHA-256 of the approval.
+
+    It stands where other guests have a report over ``data``. Raises MalformedError for another size of ``data``.
+    """
+    if len(data) != REPORT_DATA_BYTES:
+        raise _malformed(f"report data of {len(data)} bytes, not {REPORT_DATA_BYTES}")
+    return _ENROLMENT_LABEL + data + hashlib.sha256(approval).digest()
+
+
+def sev_evidence(approval: bytes, signature: bytes) -> bytes:
+    """The value of the SEV evidence extension: SEQUENCE { approval OCTET STRING, signature OCTET STRING }.
+
+    ``signature`` is ECDSA with SHA-384 (DER) over `sev_statement` by the key that the approval names.
+    """
+    return encode(_SEQUENCE, encode(_OCTET_STRING, approval) + encode(_OCTET_STRING, signature))
+
+
+def tdx_evidence(quote: bytes) -> bytes:
+    """The value of the TDX evidence extension. The quote brings its own certificates."""
+    return encode(_OCTET_STRING, quote)
 
 
 def manifest_extension(manifest: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """The host's part of an attested launch: the manifest of what is handed over, and the launch by a secure processor.
 
-A process Keep has a simulated processor alone. The host runs it, so the host could make it say anything; what a tenant
+Without a TEE the processor is a simulated one. The host runs it, so the host could make it say anything; what a tenant
 makes of its evidence is decided by a policy, and none accepts it unless it names the simulator's root.
 """
 
@@ -22,7 +22,7 @@ from enarx.mediatype import HEAD_BYTES, PACKAGE, media_type_of
 
 if TYPE_CHECKING:
     from enarx.simulator.misbehave import Misbehave
-    from enarx.simulator.processor import Guest
+    from enarx.simulator.processor import Guest, Launch
 
 READY_SECONDS: Final = 120.0
 """How long it may take to make a simulated processor, which is done once (seconds)."""
@@ -59,7 +59,7 @@ def manifest_of(package: Package, steward: StewardPin | None, allow: Allow | Non
             workload = Workload(digest_of(data))
         elif kind == "package":
             workload = Workload(digest_of(data), media_type_of(head_of(data, HEAD_BYTES)) or PACKAGE)
-        elif kind == "signature":
+        elif kind in ("signature", "certificates"):
             continue  # proves itself to the Steward
         elif kind == "ca":
             files.append(ManifestFile("ca", name, digest_of(data)))
@@ -74,19 +74,26 @@ def with_manifest(package: Package, manifest: Manifest) -> Package:
 
 
 class SimulatedLaunch:
-    """Measures and launches one process Keep on the simulated processor, and then answers the Keep's requests.
+    """Measures and launches one Keep on the simulated processor, and then answers the Keep's requests.
 
     All in a thread of its own, so that the Keep starts meanwhile: `finish` says what the launch is for. When the thread
     fails, ``failure`` says why, and the Keep finds its channel closed.
     """
 
-    def __init__(self, channel: socket.socket, now: datetime, lies: str, say: Callable[[str], None]) -> None:
-        """``lies``: how the processor misbehaves, as `parse_misbehaviour` has it, or nothing. Takes ``channel``."""
+    def __init__(
+        self, channel: socket.socket, now: datetime, lies: str, say: Callable[[str], None],
+        measure: Callable[[Launch], None],
+    ) -> None:  # fmt: skip
+        """``measure`` has what the Keep is launched from measured. Takes ``channel``.
+
+        ``lies``: how the processor misbehaves, as `parse_misbehaviour` has it, or nothing.
+        """
         self.failure: BaseException | None = None
         self._channel = channel
         self._now = now
         self._lies = lies
         self._say = say
+        self._measure = measure
         self._ready = threading.Event()
         self._host_data: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="simulated processor", daemon=True)
@@ -130,18 +137,14 @@ class SimulatedLaunch:
         directory = default_directory()
         if directory.exists():
             self._ready.set()
-        from enarx.evidence.gctx import PageType
-        from enarx.host.process import COMMAND, code_directories
         from enarx.simulator.installation import open_installation
-        from enarx.simulator.process_keep import KEEP_GPA, measure_process_keep
         from enarx.simulator.processor import SecureProcessor
 
         installation = open_installation(directory, self._now, progress=self._say)
         processor = SecureProcessor(installation, self._now, lies=_misbehave(self._lies))
         self._ready.set()
-        measured = measure_process_keep(code_directories(), COMMAND)
         launch = processor.launch_start()
-        launch.update(PageType.NORMAL, KEEP_GPA, measured.pages)
+        self._measure(launch)
         host_data = self._host_data.get()
         return None if host_data is None else launch.finish(host_data)
 

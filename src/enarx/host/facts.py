@@ -58,7 +58,8 @@ def _started(pid: int) -> int:
 class Facts:
     """One deployment. Times are ISO 8601 in UTC; what is not known yet is empty or None.
 
-    ``resolved`` is the reference that names its bytes and no others; ``evidence`` is a key of EVIDENCE_SOURCES;
+    ``machine`` and ``accelerator`` say what a virtual machine consists of, and what runs it and why; ``resolved`` is
+    the reference that names its bytes and no others; ``evidence`` is a key of EVIDENCE_SOURCES;
     ``status``, ``code``, ``message`` and ``hint`` are how it ended.
     """
 
@@ -68,6 +69,8 @@ class Facts:
     created: str
     supervisor: Process
     keep: Process | None = None
+    machine: str = ""
+    accelerator: str = ""
     resolved: str = ""
     digest: str = ""
     media_type: str = ""
@@ -96,6 +99,8 @@ def parse(data: bytes) -> Facts:
     except (ValueError, RecursionError):
         value = None
     known = {field.name for field in fields(Facts)}
+    if isinstance(value, dict):
+        value = {"machine": "", "accelerator": ""} | value  # which an earlier version did not note
     if not isinstance(value, dict) or value.pop("version", None) != VERSION or value.keys() != known:
         raise _malformed()
     numbers, lists = ("status",), ("listening",)

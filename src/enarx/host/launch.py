@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from enarx.errors import HostError, LinkError, StreamError, UsageError
+from enarx.errors import EnarxError, LinkError, StreamError, UsageError
 from enarx.host import streams
 from enarx.host.cache import MAX_ENTRY_BYTES, DiskCache
 from enarx.host.filebytes import Data, FileBytes, digest_of, parts_of
@@ -36,6 +36,8 @@ EVIDENCE_SOURCES: Final = {
     "": "none",
     "configfs-tsm": "from this machine's secure processor, by configfs-tsm",
     "sev-guest": "from this machine's secure processor, by /dev/sev-guest",
+    "efi-secret": "approved at launch by the tenant, with a credential that was injected into this guest",
+    "simulated-secret": "SIMULATED: approved at launch, by simulated SEV firmware, and no hardware stands behind it",
     "simulated": "SIMULATED: it comes from software on this machine, and no hardware stands behind it",
 }
 """Where a Keep may say that its evidence is from, and how that is told to people."""
@@ -47,9 +49,18 @@ class RunningKeep(Protocol):
 
     link: socket.socket
 
-    def kill(self) -> None: ...
+    @property
+    def failure(self) -> EnarxError | None:
+        """What broke the link, if that is known and is not the Keep's end."""
 
-    def wait(self) -> int: ...
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+
+    def wait(self) -> int:
+        """Wait for its end: its status, as ``os.waitstatus_to_exitcode`` gives it."""
+
+    def obituary(self) -> EnarxError:
+        """The link has ended, and the Keep has not said why: see to it that it has ended, and say how."""
 
 
 @dataclass(slots=True)
@@ -253,19 +264,11 @@ class Host:
         except OSError:
             data = b""
         if not data:
-            self._keep.kill()
-            status = self._keep.wait()
             if self._signal:
                 self._ending = Ending(0)
                 return
-            if self._outbox.failure is not None:
-                raise self._outbox.failure
-            how = f"by signal {-status}" if status < 0 else f"with status {status}"
-            raise HostError(
-                f"the Keep ended unexpectedly {how}",
-                code="keep-died",
-                hint="run again with --verbose; if it was killed for lack of memory, lower `memory` under [limits]",
-            )
+            died = self._keep.obituary()
+            raise self._keep.failure or self._outbox.failure or died
         for frame in self._decoder.feed(data, []):
             self._handle(frame)
 
@@ -293,7 +296,7 @@ class Host:
         except StreamError as error:
             self._failed(frame.id, error)
             return
-        self._outbox.put(encode_fields(Type.OPENED, frame.id, fd=True, name=""), fd)
+        self._outbox.put(encode_fields(Type.OPENED, frame.id, fd=True, name=streams.kind_of(fd)), fd)
 
     def _failed(self, ident: int, error: StreamError) -> None:
         message, hint = error.message[:4096], error.hint[:4096]

@@ -13,6 +13,7 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -73,10 +74,15 @@ class KeepProcess:
     One that is ``measured`` has a channel to a simulated secure processor besides: ``channel`` is our end of that.
     """
 
-    def __init__(self, *, measured: bool = False) -> None:
+    failure = None
+
+    def __init__(
+        self, *, measured: bool = False, pair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair
+    ) -> None:
+        """``pair`` makes the two ends of the link."""
         directories = code_directories()
         openssl = str(Path(__file__).parent.parent / "keep" / "openssl.cnf")
-        self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.link, theirs = pair()
         self.channel: socket.socket | None = None
         far: socket.socket | None = None
         options = private_bytecode() if measured else []
@@ -140,6 +146,17 @@ class KeepProcess:
                 status = 0
             self._status = os.waitstatus_to_exitcode(status)
         return self._status
+
+    def obituary(self) -> HostError:
+        """End it, and say how it ended."""
+        self.kill()
+        status = self.wait()
+        how = f"by signal {-status}" if status < 0 else f"with status {status}"
+        return HostError(
+            f"the Keep ended unexpectedly {how}",
+            code="keep-died",
+            hint="run again with --verbose; if it was killed for lack of memory, lower `memory` under [limits]",
+        )
 
 
 def _inheritable() -> list[int]:

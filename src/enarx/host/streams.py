@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import stat
 from typing import Final
 
 from enarx.errors import StreamError
@@ -25,6 +26,13 @@ def open_stdio(name: str) -> int:
         return os.dup(STDIO[name])
     except OSError:  # closed when we were started
         return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
+def kind_of(fd: int) -> str:
+    """What an open standard stream is: one of STDIO_KINDS."""
+    if os.isatty(fd):
+        return "terminal"
+    return "file" if stat.S_ISREG(os.fstat(fd).st_mode) else ""
 
 
 def listen(addr: str, port: int) -> socket.socket:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from enarx.errors import EvidenceError
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 REQUEST_MAX_BYTES: Final = 4 * 1024 * 1024
 """Largest request to a Steward (bytes); a manifest of 1 MiB takes 2.7 MiB of it, twice in base64."""
+EVIDENCE_OIDS: Final = {
+    "snp": binding.SNP_EVIDENCE_OID,
+    "sev": binding.SEV_EVIDENCE_OID,
+    "tdx": binding.TDX_EVIDENCE_OID,
+}
+"""The extension that carries evidence, by technology."""
 _OCTET_STRING: Final = 0x04
 
 
@@ -81,13 +87,32 @@ def attest(manifest: bytes, candidates: Sequence[Source], *, key: Key | None = N
     return Attested(key, source, evidence, check_manifest(evidence, manifest), manifest)
 
 
+def with_certificates(attested: Attested, table: bytes) -> Attested:
+    """The same with the host's certificate table, where none came with the evidence itself.
+
+    No QEMU can be told what to answer a guest's extended request with, so the host hands a table over with the launch.
+    """
+    if attested.evidence.certificates or not table:
+        return attested
+    return replace(attested, evidence=replace(attested.evidence, certificates=table))
+
+
 def endorsements(attested: Attested) -> Endorsements:
-    """The certificates that came with the evidence. MalformedError (``endorsements``) when the host gave none."""
+    """The certificates that came with the evidence. MalformedError (``endorsements``) when the host gave none.
+
+    A TDX quote has its certificates in itself, and the approval of a SEV launch needs none.
+    """
+    if attested.evidence.technology in ("tdx", "sev"):
+        return Endorsements(b"")
     return read_table(attested.evidence.certificates)
 
 
 def evidence_extension(attested: Attested, found: Endorsements) -> bytes:
     """The value of the extension that carries the evidence, in the request and in the certificate."""
+    if attested.evidence.technology == "tdx":
+        return binding.tdx_evidence(attested.evidence.report)
+    if attested.evidence.technology == "sev":
+        return attested.evidence.report
     return binding.snp_evidence(attested.evidence.report, found.leaf, found.distributed_crls())
 
 
@@ -97,6 +122,9 @@ def repeatable_evidence(attested: Attested) -> tuple[bytes, bytes]:
     A Steward leaves the lists out of a certificate that would grow too large for a TLS handshake.
     """
     found = endorsements(attested)
+    if attested.evidence.technology in ("tdx", "sev"):
+        extension = evidence_extension(attested, found)
+        return extension, extension
     return evidence_extension(attested, found), binding.snp_evidence(attested.evidence.report, found.leaf)
 
 
@@ -112,7 +140,7 @@ def certification_request(attested: Attested, evidence: bytes) -> bytes:
 
     builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
     extensions = [
-        (binding.SNP_EVIDENCE_OID, evidence),
+        (EVIDENCE_OIDS[attested.evidence.technology], evidence),
         (binding.MANIFEST_OID, binding.manifest_extension(attested.manifest_bytes)),
     ]
     if attested.key.sealing is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from enarx.errors import EvidenceError, UsageError
+from enarx.keep.tdxquote import read_quote
 
 REPORT_DATA_BYTES: Final = 64
 """Size of the caller's data in a report, of SEV-SNP and of TDX alike (bytes)."""
@@ -29,11 +30,16 @@ BUSY: Final = frozenset((errno.EBUSY, errno.EAGAIN, errno.EINTR))
 
 @dataclass(frozen=True, slots=True)
 class RawEvidence:
-    """``technology`` is ``snp`` or ``tdx``; ``certificates`` is the host's certificate table, often empty."""
+    """``technology`` is ``snp``, ``tdx`` or ``sev``; ``certificates`` is the host's certificate table, often empty.
+
+    SEV has no reports: there ``report`` is the value of ``binding.sev_evidence``, and ``manifest_digest`` what the
+    credential says of the manifest; reports say it themselves.
+    """
 
     technology: str
     report: bytes
     certificates: bytes = b""
+    manifest_digest: bytes = b""
 
 
 class Attester(Protocol):
@@ -84,8 +90,12 @@ def check_report(technology: str, report: bytes, report_data: bytes) -> None:
             raise failed(f"a report of {len(report)} bytes, expected {SNP_REPORT_BYTES}")
         if report[0x50:0x90] != report_data:
             raise failed("the report is over other data than was asked for")
-    elif not report:
-        raise failed("an empty report")
+    else:
+        quote = read_quote(report)
+        if quote is None:
+            raise failed("something that is no TDX quote of a known format")
+        if quote.report_data != report_data:
+            raise failed("the quote is over other data than was asked for")
 
 
 def cause_of(error: OSError) -> str:

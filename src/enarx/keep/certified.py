@@ -29,6 +29,9 @@ CHAIN_MAX: Final = 6
 """Certificates in one chain, leaf and anchor included (count)."""
 CERTIFICATE_MAX_BYTES: Final = 64 * 1024
 """Largest certificate that is read (bytes); one that carries evidence has about 8 KiB."""
+_EVIDENCE_OIDS: Final = (
+    binding.SNP_EVIDENCE_OID, binding.SEV_EVIDENCE_OID, binding.SGX_EVIDENCE_OID, binding.TDX_EVIDENCE_OID
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,14 @@ class Certified:
 
 
 def check_issued(
-    chain: Sequence[bytes], *, spki: bytes, manifest_digest: bytes, evidence: Sequence[bytes], ca: str, now: datetime
-) -> Certified:
+    chain: Sequence[bytes], *, spki: bytes, manifest_digest: bytes, evidence: Sequence[bytes], ca: str, now: datetime,
+    evidence_oid: str = binding.SNP_EVIDENCE_OID,
+) -> Certified:  # fmt: skip
     """The chain that a Steward issued, once it is proved to be for this key, this manifest and under this CA.
 
-    ``spki`` is what the request had; the certificate may carry any of ``evidence``, values of the evidence extension,
-    or none; ``ca`` is the manifest's pin; ``now`` is timezone-aware. Raises MalformedError, or AuthenticityError
-    (``certificate-key``, ``-manifest``, ``-evidence``, ``-ca``, ``-time``, ``-chain``).
+    ``spki`` is what the request had; the certificate may carry any of ``evidence``, values of the extension
+    ``evidence_oid``, or none; ``ca`` is the manifest's pin; ``now`` is timezone-aware. Raises MalformedError, or
+    AuthenticityError (``certificate-key``, ``-manifest``, ``-evidence``, ``-ca``, ``-time``, ``-chain``).
     """
     certificates = _load(chain)
     leaf = certificates[0]
@@ -61,8 +65,9 @@ def check_issued(
         raise _refused("key", "it is for another key than this Keep's")
     if _extension(leaf, binding.MANIFEST_DIGEST_OID) != binding.manifest_digest_extension(manifest_digest):
         raise _refused("manifest", "it does not name the manifest that this Keep was launched with")
-    if _extension(leaf, binding.SNP_EVIDENCE_OID) not in (None, *evidence):
-        raise _refused("evidence", "it carries other evidence than this Keep's")
+    for oid in _EVIDENCE_OIDS:
+        if _extension(leaf, oid) not in ((None, *evidence) if oid == evidence_oid else (None,)):
+            raise _refused("evidence", "it carries other evidence than this Keep's")
     _check_path(certificates, ca, now, None)
     return Certified(tuple(chain), leaf.not_valid_before_utc, leaf.not_valid_after_utc)
 
@@ -74,8 +79,7 @@ def check_steward(chain: Sequence[bytes], *, host: str, ca: str, now: datetime) 
     MalformedError or AuthenticityError (``steward-...``).
     """
     certificates = _load(chain)
-    keeps_own = (binding.MANIFEST_DIGEST_OID, binding.SNP_EVIDENCE_OID, binding.SGX_EVIDENCE_OID)
-    if any(_extension(certificates[0], oid) is not None for oid in keeps_own):
+    if any(_extension(certificates[0], oid) is not None for oid in (binding.MANIFEST_DIGEST_OID, *_EVIDENCE_OIDS)):
         raise _refused("keep", "it shows the certificate of a Keep", steward=True)
     _check_path(certificates, ca, now, host)
 

@@ -11,7 +11,6 @@ one report, and reports have a rate, so that strangers can neither exhaust the p
 from __future__ import annotations
 
 import os
-import queue
 import selectors
 import ssl
 import threading
@@ -57,12 +56,6 @@ class _Asker:
     unsent: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    askers: Sequence[_Asker]
-    answer: bytes
-
-
 class Challenges:
     """Answers for all TLS listeners of one Keep. Everything but the making of reports is on the main thread.
 
@@ -77,12 +70,11 @@ class Challenges:
         self._spares: list[ssl.SSLContext] | None = None
         self._askers: dict[ssl.SSLSocket, _Asker] = {}
         self._waiting: deque[_Asker] = deque()
-        self._making = False
+        self._batch: Sequence[_Asker] = ()  # whose report is being made
+        self._made = b""
         self._allowance, self._since = float(REPORTS_AT_ONCE), clock()
-        self._jobs: queue.SimpleQueue[Sequence[_Asker]] = queue.SimpleQueue()
-        self._made: queue.SimpleQueue[_Made] = queue.SimpleQueue()
         self._event = _Event(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
-        self._thread: threading.Thread | None = None
+        loop.watch(self._event, selectors.EVENT_READ, self._finished)
         self._endorsed: tuple[bytes, Endorsements] | None = None
 
     def make_spares(self, make: Callable[[], ssl.SSLContext]) -> None:
@@ -158,7 +150,7 @@ class Challenges:
         """Have a report made over all that wait, unless one is being made, or it is too early for another."""
         asking = (asker for asker in self._waiting if self._askers.get(asker.tls) is asker)
         self._waiting = deque(asking)
-        if self._making or not self._waiting:
+        if self._batch or not self._waiting:
             return
         now = self._clock()
         self._allowance = min(REPORTS_AT_ONCE, self._allowance + (now - self._since) * REPORTS_PER_SECOND)
@@ -167,23 +159,18 @@ class Challenges:
             self._loop.call_later(_TIMER, (1 - self._allowance) / REPORTS_PER_SECOND, self._make)
             return
         self._allowance -= 1
-        self._making = True
-        batch = [self._waiting.popleft() for _ in range(min(SESSIONS_MAX, len(self._waiting)))]
-        if self._thread is None:
-            self._loop.watch(self._event, selectors.EVENT_READ, self._finished)
-            self._thread = threading.Thread(target=self._work, name="reports", daemon=True)
-            self._thread.start()
-        self._jobs.put(batch)
+        self._batch = [self._waiting.popleft() for _ in range(min(SESSIONS_MAX, len(self._waiting)))]
+        digests = [asker.digest for asker in self._batch]
+        threading.Thread(target=self._work, args=(digests,), name="report", daemon=True).start()
 
-    def _work(self) -> None:
-        """The thread of its own."""
-        while True:
-            batch = self._jobs.get()
-            try:
-                answer = self._report([asker.digest for asker in batch])
-            except (EnarxError, ValueError):
-                answer = b""
-            self._made.put(_Made(batch, answer))
+    def _work(self, digests: Sequence[bytes]) -> None:
+        """In a thread of its own."""
+        self._made = b""
+        try:
+            self._made = self._report(digests)
+        except (EnarxError, ValueError):
+            pass  # nothing was made, and the askers are told so
+        finally:
             os.eventfd_write(self._event.number, 1)
 
     def _report(self, digests: Sequence[bytes]) -> bytes:
@@ -195,11 +182,10 @@ class Challenges:
 
     def _finished(self) -> None:
         os.eventfd_read(self._event.number)
-        made = self._made.get()
-        self._making = False
-        status = Status.OK if made.answer else Status.FAILED
-        answer = made.answer or encode_answer(status)
-        for asker in made.askers:
+        askers, self._batch = self._batch, ()
+        status = Status.OK if self._made else Status.FAILED
+        answer = self._made or encode_answer(status)
+        for asker in askers:
             if self._askers.get(asker.tls) is asker:  # it may have been given up meanwhile
                 self._answer(asker, status, answer)
         self._make()

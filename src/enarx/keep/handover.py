@@ -17,6 +17,7 @@ from enarx import archive, envelope
 from enarx.envelope import is_encrypted
 from enarx.errors import AuthenticityError, EvidenceError
 from enarx.keep.attester import RawEvidence
+from enarx.keep.tdxquote import read_quote
 from enarx.manifest import Manifest, digest_of
 from enarx.manifest import parse as parse_manifest
 
@@ -26,8 +27,8 @@ WASM: Final = "application/wasm"
 WORKLOADS: Final = {WASM: "module", archive.MEDIA_TYPE: "package", envelope.MEDIA_TYPE: "package"}
 """What a workload may be, by its media type: the kind of object that it is handed over as."""
 
-PROVES_ITSELF: Final = "signature"
-"""A kind of object that no manifest names: the Steward checks a signature, and the Keep only passes it on."""
+PROVES_ITSELF: Final = frozenset(("signature", "certificates"))
+"""Kinds of object that no manifest names: the Steward checks signatures and certificates, the Keep passes them on."""
 
 Announced = Sequence[tuple[str, str, int]]
 """What the launch announces, in order: kind, name, bytes."""
@@ -36,16 +37,24 @@ Announced = Sequence[tuple[str, str, int]]
 def check_manifest(evidence: RawEvidence, manifest: bytes) -> Manifest:
     """The manifest, once its digest is found in the evidence.
 
+    SEV-SNP has its SHA-256 in HOST_DATA, TDX its SHA-384 in MRCONFIGID: each field is as long as that hash. A
+    SEV guest's credential has the SHA-256 of the manifest that was approved.
     AuthenticityError (``manifest-not-attested``) when the host handed over another one than it launched with;
-    EvidenceError (``manifest-technology``) for a technology whose evidence has no place for it yet; MalformedError.
+    EvidenceError (``manifest-technology``) for evidence that has no place for it; MalformedError.
     """
-    if evidence.technology != "snp":
+    if evidence.technology == "snp":
+        launched, found = evidence.report[HOST_DATA], hashlib.sha256(manifest).digest()
+    elif evidence.technology == "tdx" and (quote := read_quote(evidence.report)) is not None:
+        launched, found = quote.config_id, hashlib.sha384(manifest).digest()
+    elif evidence.technology == "sev":
+        launched, found = evidence.manifest_digest, hashlib.sha256(manifest).digest()
+    else:
         raise EvidenceError(
-            f"a manifest cannot be checked against {evidence.technology} evidence",
+            f"a manifest cannot be checked against this {evidence.technology} evidence",
             code="manifest-technology",
-            hint="launch on SEV-SNP, or with a simulated processor",
+            hint="launch on SEV-SNP, SEV or TDX, or with a simulated processor",
         )
-    if not hmac.compare_digest(evidence.report[HOST_DATA], hashlib.sha256(manifest).digest()):
+    if not hmac.compare_digest(launched, found):
         raise AuthenticityError(
             "the manifest is not the one that this Keep was launched with: its digest is not in the Keep's evidence",
             code="manifest-not-attested",
@@ -80,7 +89,7 @@ class Handover:
         if index != self._next or index >= len(self._digests):
             raise _differs("order", f"object {index} comes where number {self._next} is due")
         kind, name, _ = self._objects[index]
-        if kind != PROVES_ITSELF and not hmac.compare_digest(digest_of(data), self._digests[index]):
+        if kind not in PROVES_ITSELF and not hmac.compare_digest(digest_of(data), self._digests[index]):
             raise _differs(kind, f"the {kind} {name!r} is not the one that the manifest names")
         if kind == "package" and is_encrypted(data) != (self._media_type == envelope.MEDIA_TYPE):
             raise _differs("media-type", f"the package is not of the type {self._media_type}")
@@ -100,7 +109,9 @@ def _expected(manifest: Manifest, objects: Announced) -> list[str]:
         raise _differs("objects", f"there must be one {workload}, and a config only if the manifest names one")
     if manifest.config is not None and (kinds[0] != "config" or workload == "package"):
         raise _differs("objects", "the config does not come first, or comes beside a package that has its own")
-    announced = [(kind, name) for kind, name, _ in objects if kind not in (workload, "config", PROVES_ITSELF)]
+    announced = [
+        (kind, name) for kind, name, _ in objects if kind not in PROVES_ITSELF and kind not in (workload, "config")
+    ]
     if announced != [(file.kind, file.name) for file in manifest.files]:
         raise _differs("objects", "the files are not those of the manifest, in its order")
     files = iter(manifest.files)
@@ -108,7 +119,7 @@ def _expected(manifest: Manifest, objects: Announced) -> list[str]:
     for kind in kinds:
         if kind == "config" and manifest.config is not None:
             digests.append(manifest.config)
-        elif kind == PROVES_ITSELF:
+        elif kind in PROVES_ITSELF:
             digests.append("")
         else:
             digests.append(manifest.workload.digest if kind == workload else next(files).digest)

@@ -32,8 +32,8 @@ class Streams(Protocol):
     bytes itself; nothing that uses this interface can tell.
     """
 
-    def stdio(self, name: str) -> int:
-        """A descriptor for ``stdin``, ``stdout`` or ``stderr``."""
+    def stdio(self, name: str) -> tuple[int, str]:
+        """A descriptor for ``stdin``, ``stdout`` or ``stderr``, and what it is for the host: `wire.STDIO_KINDS`."""
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A connected stream."""
@@ -162,8 +162,9 @@ class Link:
         for start in range(0, len(view), MAX_PAYLOAD):
             self.send(encode(Type.BLOB, 0, view[start : start + MAX_PAYLOAD]))
 
-    def stdio(self, name: str) -> int:
-        return _needs_fd(self.call(Type.STDIO, name=name))
+    def stdio(self, name: str) -> tuple[int, str]:
+        frame = self.call(Type.STDIO, name=name)
+        return _needs_fd(frame), frame.fields()["name"]
 
     def connect(self, host: str, port: int) -> socket.socket:
         return _stream(_needs_fd(self.call(Type.CONNECT, host=host, port=port)))

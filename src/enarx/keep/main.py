@@ -54,12 +54,28 @@ def main() -> None:
     """Run one Keep over the link at descriptor 3, and end the process."""
     timings = Timings(time.monotonic())
     close_inherited(CHANNEL_FD)
-    link_socket = socket.socket(fileno=LINK_FD)
-    link_socket.set_inheritable(False)
-    keep = Keep(link_socket, Sandbox(), timings, _channel())
-    status = keep.live()
+    link = _unix_link()
+    if link is not None:
+        status = Keep(link, Sandbox(), timings, _channel()).live()
+    else:
+        from enarx.keep.mux import carry, settle
+
+        link = carry(LINK_FD, Sandbox())
+        status = Keep(link, Sandbox(), timings, _channel()).live()
+        settle(link)
     sys.stdout.flush()
     os._exit(status)
+
+
+def _unix_link() -> socket.socket | None:
+    """The link, if it can pass descriptors; any other carries bytes alone."""
+    with contextlib.suppress(OSError):
+        link = socket.socket(fileno=LINK_FD)
+        if link.family == socket.AF_UNIX:
+            link.set_inheritable(False)
+            return link
+        link.detach()
+    return None
 
 
 def _channel() -> int | None:
@@ -98,6 +114,11 @@ class Keep:
             outcome = self._run()
         except EnarxError as error:
             outcome = outcome_of(error)
+        except MemoryError:
+            outcome = Outcome(
+                EXIT_FAILED, "keep-memory", "the Keep has too little memory for what it was given",
+                "give its machine more memory (--memory), or launch less",
+            )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - the last handler: the host must hear of it, without a traceback
             outcome = Outcome(
                 EXIT_FAILED, "keep-internal", f"the Keep failed: {type(error).__name__}: {error}",
@@ -140,7 +161,7 @@ class Keep:
 
     def _prove(self, launch: Launch, manifest: bytes) -> None:
         """Evidence, the manifest checked against it, and all else against the manifest as it arrives."""
-        from enarx.keep.attested import attest
+        from enarx.keep.attested import attest, with_certificates
         from enarx.keep.attester_simulated import sources
         from enarx.keep.certifier import Certifier
         from enarx.keep.handover import Handover
@@ -156,6 +177,7 @@ class Keep:
         self._timings.mark("evidence")
         handover = Handover(keep.manifest, launch.args, launch.env, launch.objects)
         receive_objects(self.link, launch, keep.manifest, handover)
+        self._attested = keep = with_certificates(keep, launch.certificates)
         if keep.manifest.steward is not None:
             self._certifier = Certifier(keep, self.link, launch.signatures)
 

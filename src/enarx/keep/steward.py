@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from enarx.errors import AuthenticityError, EvidenceError, MalformedError, PolicyError
 from enarx.evidence import binding
-from enarx.keep.attested import Attested, Key, attest_request, repeatable_evidence
+from enarx.keep.attested import EVIDENCE_OIDS, Attested, Key, attest_request, repeatable_evidence
 from enarx.keep.certified import Certified, check_issued
 from enarx.sealing import ENCAPSULATION_BYTES, HYBRID, P384
 
@@ -85,6 +85,7 @@ def accept(attested: Attested, answer: Answer, now: datetime) -> Grant:
         spki=attested.key.spki,
         manifest_digest=attested.manifest.digest(),
         evidence=repeatable_evidence(attested),
+        evidence_oid=EVIDENCE_OIDS[attested.evidence.technology],
         ca=attested.manifest.steward.ca,
         now=now,
     )

@@ -31,6 +31,10 @@ MAX_SIGNATURES: Final = 8
 """Signatures of a package that are passed on to the Steward (count)."""
 MAX_SIGNATURE_BYTES: Final = 1 << 16
 """Largest signature, in bytes."""
+MAX_TABLE_BYTES: Final = 64 * 1024
+"""Largest certificate table, in bytes."""
+PASSED_ON: Final = ("signature", "certificates")
+"""Kinds of object that are for the Steward, and may come beside a package."""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,8 @@ class Launch:
     sealed: bytearray | None = None
     package: Contents | None = None
     signatures: list[bytes] = field(default_factory=list)
+    certificates: bytes = b""
+    """The host's certificate table for evidence that comes without one."""
 
     def configure(self, text: bytes, manifest: Manifest | None) -> None:
         """Take ``text`` for the config, narrowed by the manifest. Raises ConfigError or StreamError."""
@@ -147,7 +153,7 @@ def receive_objects(
         return data
 
     launch.config = _narrowed(launch.config, manifest)
-    kinds = [kind for kind, _, _ in launch.objects if kind != "signature"]
+    kinds = [kind for kind, _, _ in launch.objects if kind not in PASSED_ON]
     if "package" in kinds and len(kinds) > 1:
         raise _malformed()
     for index, (kind, name, size) in enumerate(launch.objects):
@@ -163,6 +169,10 @@ def receive_objects(
             launch.sealed = receive(index, size)
         elif kind == "signature" and size <= MAX_SIGNATURE_BYTES and len(launch.signatures) < MAX_SIGNATURES:
             launch.signatures.append(bytes(receive(index, size)))
+        elif (
+            kind == "certificates" and manifest is not None and not launch.certificates and 0 < size <= MAX_TABLE_BYTES
+        ):
+            launch.certificates = bytes(receive(index, size))
         elif kind == "layer":
             if size > ARCHIVE_OVERHEAD * limits.filesystem_bytes:
                 raise LimitError(

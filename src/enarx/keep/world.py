@@ -178,7 +178,8 @@ class World:
         if isinstance(file, NullFile):
             return Null()
         if isinstance(file, StdioFile):
-            return Stdio(self._streams.stdio(file.kind), readable=file.kind == "stdin")
+            fd, kind = self._streams.stdio(file.kind)
+            return Stdio(fd, readable=file.kind == "stdin", kind=kind)
         if isinstance(file, ListenFile):
             return self._listen(file)
         return self._connect(file)

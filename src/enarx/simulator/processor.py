@@ -203,6 +203,11 @@ class Guest:
                 self._replayed = self._signed(secrets.token_bytes(REPORT_DATA_BYTES), vmpl)
             return self._replayed
 
+    @staticmethod
+    def take_secret() -> bytes:
+        """Nothing: SEV-SNP injects no secrets."""
+        return b""
+
     def _signed(self, report_data: bytes, vmpl: int) -> bytes:
         lies = self._processor.lies
         stated = distort_report(replace(self._report, report_data=report_data, vmpl=vmpl), lies)

@@ -23,13 +23,22 @@ from typing import Any, Final
 from enarx.errors import EvidenceError
 from enarx.evidence import snp
 from enarx.evidence.appraisal import Rule, judge, refusal
+from enarx.evidence.binding import report_data
 from enarx.evidence.certificate import parse_public_key
+from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA, EcKey, Verifier
 from enarx.evidence.snp.enarx import parse_evidence, parse_manifest_digest
 from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.manifest import Manifest
 from enarx.manifest import parse as read_manifest
-from enarx.tenant.judgement import appraise_guest, judge_key, judge_launch
+from enarx.tenant.judgement import (
+    Launched,
+    appraise_enrolled,
+    appraise_guest,
+    authenticate_enrolled,
+    judge_key,
+    judge_launch,
+)
 from enarx.tenant.keepchain import KeepChain, check_path, check_revocation, read_chain
 from enarx.tenant.policy import Policy
 from enarx.tenant.signature.signers import Presented
@@ -59,7 +68,7 @@ class Expectation:
 class Guest:
     """Whose certificate it is: the evidence in it, and the key that the evidence is over (DER SubjectPublicKeyInfo)."""
 
-    report: snp.Report
+    report: snp.Report | EnrolledKeep
     spki: bytes
 
 
@@ -98,6 +107,14 @@ class Verdict:
             "rules": [rule.as_json() for rule in self.rules],
             "error": {"code": error.code, "message": error.message, "hint": error.hint} if error else None,
         }
+
+
+def trusted(expected: Expectation) -> bytes | None:
+    """The CA that the client names, or that the manifest pins which it brought."""
+    if expected.authority is None and expected.manifest is not None:
+        steward = read_manifest(expected.manifest).steward
+        return bytes.fromhex(steward.ca.removeprefix("sha256:")) if steward is not None else None
+    return expected.authority
 
 
 def verify(
@@ -157,9 +174,37 @@ class _Case:
             "not_after": leaf.not_valid_after_utc.isoformat(),
         }
 
-    def _evidence(self, chain: KeepChain) -> snp.Report:
+    def _evidence(self, chain: KeepChain) -> Launched:
         """Genuine, accepted by the policy, and over the key of the certificate."""
         self.stage = "authentication"
+        report = self._enrolled(chain) if chain.technology == "sev" else self._reported(chain)
+        key = parse_public_key(chain.spki)
+        curve = key.curve if isinstance(key, EcKey) else None
+        judge_key(chain.spki, curve, report, self.rules, whose="certificate")
+        return report
+
+    def _enrolled(self, chain: KeepChain) -> Launched:
+        """A SEV launch that an approver vouches for: one that the policy names, or the CA that the client trusts."""
+        policy = self.expected.policy
+        data, authority = report_data(chain.spki), trusted(self.expected)
+        keep = authenticate_enrolled(
+            chain.evidence, data, policy, authority, self.now, verifier=self.verifier, trail=self.rules
+        )
+        proof, launch = keep.proof, keep.value.launch
+        self.simulated = proof.simulated
+        self.facts |= {
+            "measurement": launch.digest.hex(),
+            "approved": keep.value.approved.isoformat(),
+            "root": proof.root,
+            "signer": proof.signer,
+            "product": proof.product,
+        }
+        self.guest = Guest(keep.value, chain.spki)
+        self.stage = "policy"
+        appraise_enrolled(keep, policy, self.rules)
+        return keep.value
+
+    def _reported(self, chain: KeepChain) -> Launched:
         evidence = parse_evidence(chain.evidence)
         report = snp.parse(evidence.report)
         self.facts["measurement"] = report.measurement.hex()
@@ -178,12 +223,9 @@ class _Case:
         self.guest = Guest(report, chain.spki)
         self.stage = "policy"
         appraise_guest(authentic, policy, self.rules)
-        key = parse_public_key(chain.spki)
-        curve = key.curve if isinstance(key, EcKey) else None
-        judge_key(chain.spki, curve, report, self.rules, whose="certificate")
         return report
 
-    def _manifest(self, report: snp.Report) -> Manifest | None:
+    def _manifest(self, report: Launched) -> Manifest | None:
         """The client's own copy, once the guest is proved to have been launched with it."""
         given = self.expected.manifest
         if given is None:
@@ -231,7 +273,7 @@ class _Case:
             self.rules.append(Rule("certificate-revocation", True, "not revoked", seen, "revocation lists"))
             self.authority = True
 
-    def _workload(self, manifest: Manifest | None, digest: bytes, report: snp.Report) -> None:
+    def _workload(self, manifest: Manifest | None, digest: bytes, report: Launched) -> None:
         """Whose workload it is, by the first of the three who knows."""
         policy = self.expected.policy
         if manifest is not None:
@@ -241,6 +283,8 @@ class _Case:
                 self.workload = found.name if found else ""
             return
         table = policy.simulated if self.simulated else policy.snp
+        if not isinstance(report, snp.Report):
+            table = None  # [sev] has no host_data: the manifest is in the approval
         named = next((one.name for one in policy.workloads if written(digest) in one.manifests), "")
         self.workload = named
         source, passed = "built-in", True

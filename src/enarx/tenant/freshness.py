@@ -15,14 +15,17 @@ from enarx.errors import EvidenceError
 from enarx.evidence import snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.binding import session_digest, session_report_data
+from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA, Verifier
 from enarx.evidence.snp.enarx import parse_evidence
 from enarx.evidence.snp.roots import AMD_ROOTS
-from enarx.tenant.client import Expectation, Verdict
-from enarx.tenant.judgement import appraise_guest
+from enarx.tenant.client import Expectation, Verdict, trusted
+from enarx.tenant.judgement import Launched, appraise_enrolled, appraise_guest, authenticate_enrolled
 
 PREFIX = "session-"
 """What names of rules about fresh evidence begin with."""
+
+Known = snp.Report | EnrolledKeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ def verify_session(
     rules: list[Rule] = []
     facts: dict[str, str] = {}
     try:
-        report = _genuine(session, expected, now, verifier, rules)
+        genuine = _enrolled if isinstance(guest.report, EnrolledKeep) else _reported
+        report = genuine(session, expected, now, verifier, rules)
         own = session_digest(guest.spki, session.nonce, session.exporter)
         _judge_binding(own, session.digests, report, rules)
         _judge_guest(guest.report, report, rules)
@@ -72,10 +76,10 @@ def _renamed(rule: Rule) -> Rule:
     return Rule(name, rule.passed, rule.expected, rule.seen, rule.source, rule.hint, "" if rule.passed else rule.reason)
 
 
-def _genuine(
+def _reported(
     session: SessionEvidence, expected: Expectation, now: datetime, verifier: Verifier, rules: list[Rule]
-) -> snp.Report:
-    """The report that was answered, authentic and judged by the policy."""
+) -> Known:
+    """The report that was answered: authentic, and judged by the policy."""
     policy = expected.policy
     evidence = parse_evidence(session.evidence)
     report = snp.parse(evidence.report)
@@ -91,7 +95,19 @@ def _genuine(
     return report
 
 
-def _judge_binding(own: bytes, digests: Sequence[bytes], report: snp.Report, rules: list[Rule]) -> None:
+def _enrolled(
+    session: SessionEvidence, expected: Expectation, now: datetime, verifier: Verifier, rules: list[Rule]
+) -> Known:
+    """The same of a SEV launch, whose processor makes no reports: the credential of the launch signed."""
+    over, policy = session_report_data(session.digests), expected.policy
+    keep = authenticate_enrolled(
+        session.evidence, over, policy, trusted(expected), now, verifier=verifier, trail=rules
+    )  # fmt: skip
+    appraise_enrolled(keep, policy, rules)
+    return keep.value
+
+
+def _judge_binding(own: bytes, digests: Sequence[bytes], report: Launched, rules: list[Rule]) -> None:
     bound = session_report_data(digests)
     judge(
         rules,
@@ -106,19 +122,21 @@ def _judge_binding(own: bytes, digests: Sequence[bytes], report: snp.Report, rul
     )
 
 
-def _judge_guest(certified: snp.Report, fresh: snp.Report, rules: list[Rule]) -> None:
-    """REPORT_ID is the same in all reports of one guest, and in no other's (56860 table 23)."""
-
-    def identity(report: snp.Report) -> str:
-        return f"report id {report.report_id.hex()}, measurement {report.measurement.hex()}, {report.host_data.hex()}"
-
+def _judge_guest(certified: Known, fresh: Known, rules: list[Rule]) -> None:
     judge(
         rules,
         "session-guest",
-        identity(certified) == identity(fresh),
-        identity(certified),
-        identity(fresh),
+        _identity(certified) == _identity(fresh),
+        _identity(certified),
+        _identity(fresh),
         source="evidence in the certificate",
         hint="another Keep answered than the one whose certificate was shown",
         code="session-guest",
     )
+
+
+def _identity(keep: Known) -> str:
+    """REPORT_ID is the same in all reports of one guest, and in no other's (56860 table 23); so is an approval."""
+    if isinstance(keep, EnrolledKeep):
+        return f"approval {keep.approval.hex()}"
+    return f"report id {keep.report_id.hex()}, measurement {keep.measurement.hex()}, {keep.host_data.hex()}"

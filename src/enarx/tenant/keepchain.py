@@ -21,7 +21,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from enarx.errors import AuthenticityError, CollateralError, MalformedError
 from enarx.evidence import der
-from enarx.evidence.binding import MANIFEST_DIGEST_OID, SNP_EVIDENCE_OID
+from enarx.evidence.binding import MANIFEST_DIGEST_OID, SEV_EVIDENCE_OID, SNP_EVIDENCE_OID
 from enarx.evidence.certificate import parse_crl, parse_public_key
 from enarx.evidence.chain import moment, seconds
 from enarx.evidence.signature import PYCA
@@ -45,13 +45,15 @@ UNREADABLE: Final = (
 class KeepChain:
     """A chain as a Keep showed it, leaf first, none of it verified. ``spki`` is the leaf's key, DER.
 
-    ``evidence`` and ``manifest`` are the values of the leaf's extensions, undecoded.
+    ``evidence`` and ``manifest`` are the values of the leaf's extensions, undecoded; ``technology``, ``snp`` or
+    ``sev``, says of what kind the evidence is.
     """
 
     certificates: tuple[x509.Certificate, ...]
     spki: bytes
     evidence: bytes
     manifest: bytes
+    technology: str = "snp"
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -82,11 +84,15 @@ def read_chain(shown: Sequence[bytes]) -> KeepChain:
     except UNREADABLE as error:
         raise _malformed(f"a certificate cannot be read: {str(error)[:200]}") from error
     leaf = certificates[0]
+    sev = _has(leaf, SEV_EVIDENCE_OID)
+    if sev and _has(leaf, SNP_EVIDENCE_OID):
+        raise _malformed("the Keep's certificate has evidence of two kinds")
     return KeepChain(
         certificates,
         _spki(leaf),
-        _extension(leaf, SNP_EVIDENCE_OID, "evidence"),
+        _extension(leaf, SEV_EVIDENCE_OID if sev else SNP_EVIDENCE_OID, "evidence"),
         _extension(leaf, MANIFEST_DIGEST_OID, "digest of a manifest"),
+        "sev" if sev else "snp",
     )
 
 
@@ -181,6 +187,10 @@ def _any_name(leaf: x509.Certificate) -> x509.DNSName | x509.IPAddress | None:
 
 def _spki(certificate: x509.Certificate) -> bytes:
     return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _has(certificate: x509.Certificate, oid: str) -> bool:
+    return any(one.oid.dotted_string == oid for one in certificate.extensions)
 
 
 def _extension(certificate: x509.Certificate, oid: str, what: str) -> bytes:

@@ -5,6 +5,7 @@
     [snp]                     AMD SEV-SNP guests: keys of enarx.evidence.snp.policyfile
     [simulated]               guests of a simulator: the same keys, and which simulator (`root`, a PEM file as
                               `enarx simulator root` prints it, or `certificates`, that text itself)
+    [sev], [simulated_sev]    which SEV and SEV-ES launches are approved, and by whom: see enarx.tenant.sevpolicy
     [workload.NAME]           which manifests are this workload: see enarx.tenant.workloads
     [sigstore]                whom sigstore identities are believed of: see enarx.tenant.signature.settings
     [[secret]]                `name`, `value` or `file`, `workloads` that it is released to, `simulated` when a guest
@@ -33,6 +34,7 @@ from enarx.evidence.snp.policyfile import POLICY_MAX_BYTES, policy_from_table
 from enarx.evidence.snp.simulated import simulated_roots
 from enarx.tenant import policytables as tables
 from enarx.tenant.publishedconfig import check_sgx, read_snp
+from enarx.tenant.sevpolicy import SevRules, read_sev
 from enarx.tenant.signature.bundle import Sigstore
 from enarx.tenant.signature.settings import read_sigstore
 from enarx.tenant.workloads import Workload, read_workloads, who_needs_sigstore
@@ -99,6 +101,8 @@ class Policy:
     accepts_kvm: bool = False
     has_inline_secrets: bool = False
     sigstore: Sigstore | None = field(default=None, repr=False, compare=False)
+    sev: SevRules | None = None
+    simulated_sev: SevRules | None = None
 
     @property
     def public_text(self) -> str | None:
@@ -106,7 +110,10 @@ class Policy:
         return None if self.has_inline_secrets else self.text
 
 
-_TABLES: Final = ("snp", "sgx", "simulated", "workload", "sigstore", "secret", "certificate", "service", "debug")
+_TABLES: Final = (
+    "snp", "sev", "sgx", "simulated", "simulated_sev", "workload", "sigstore", "secret", "certificate", "service",
+    "debug",
+)  # fmt: skip
 
 
 def parse_policy(data: bytes, source: str, read: Read) -> Policy:
@@ -135,7 +142,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
     return Policy(
         digest=hashlib.sha256(data).digest(),
         text=data.decode(),
-        snp=_evidence(document, "snp", read_snp(reader, top["snp"])) if "snp" in top else None,
+        snp=_evidence(document, "snp", read_snp(reader, top["snp"]), read) if "snp" in top else None,
         simulated=simulated,
         simulated_roots=roots,
         workloads=workloads,
@@ -144,11 +151,15 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
         service=_service(reader, top.get("service", {})),
         accepts_kvm=reader.switch(("debug", "kvm"), debug.get("kvm", False)),
         sigstore=read_sigstore(reader, top.get("sigstore"), read, needed_by=who_needs_sigstore(workloads)),
+        sev=read_sev(reader, "sev", top.get("sev"), read),
+        simulated_sev=read_sev(reader, "simulated_sev", top.get("simulated_sev"), read),
         has_inline_secrets=any("value" in one for one in top.get("secret", [])),
     )
 
 
-def _evidence(document: Document, name: str, table: Mapping[str, Any], *, simulated: bool = False) -> SnpPolicy:
+def _evidence(
+    document: Document, name: str, table: Mapping[str, Any], read: Read, *, simulated: bool = False
+) -> SnpPolicy:
     stated = dict(table)
     if stated.get("simulated") is not None:
         hint = "name the simulator under [simulated]; [snp] is for hardware"
@@ -156,7 +167,7 @@ def _evidence(document: Document, name: str, table: Mapping[str, Any], *, simula
     if simulated:
         stated["simulated"] = True
     try:
-        return policy_from_table(stated, f"policy {name}")
+        return policy_from_table(stated, f"policy {name}", lambda file, limit: read(file, limit, False))
     except ConfigError as error:
         message = error.message.replace("[snp]", f"[{name}]")
         raise document.error((name,), error.code, message, error.hint) from error
@@ -182,7 +193,7 @@ def _simulated(
     except ConfigError as error:
         raise document.error(path, "policy-value", error.message, error.hint) from error
     rest = {key: value for key, value in table.items() if key not in own}
-    return _evidence(document, "simulated", rest, simulated=True), roots
+    return _evidence(document, "simulated", rest, read, simulated=True), roots
 
 
 def _secrets(reader: tables.Tables, listed: Any, known: set[str], read: Read) -> tuple[Secret, ...]:

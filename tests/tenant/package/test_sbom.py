@@ -18,10 +18,11 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 import enarx
+from enarx.bom import encode
 from enarx.errors import HostError
 from enarx.tenant.package import components
 from enarx.tenant.package.reader import open_package
-from enarx.tenant.package.sbom import bill_of_materials, encode
+from enarx.tenant.package.sbom import bill_of_materials
 from enarx.tenant.package.seal import seal
 from tests.archives import Part, pack
 from tests.support import ROOT

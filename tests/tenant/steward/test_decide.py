@@ -291,11 +291,14 @@ def test_kvm_is_refused_unless_the_policy_says_so_in_words() -> None:
     refused(empty("[debug]\nkvm = true\n", filled), "malformed")
 
 
-def test_sgx_is_refused_by_name() -> None:
-    request = Request(make_csr(ec_key("keep"), [extension(binding.SGX_EVIDENCE_OID, b"x")]), compatible=True)
-    decision = decide(request, make_judge(parse_policy(b"", "p", no_files)), NOW)
-    refused(decision, "technology-unsupported")
-    assert decision.technology == "sgx"
+@pytest.mark.parametrize(("oid", "name"), [(binding.SGX_EVIDENCE_OID, "sgx"), (binding.TDX_EVIDENCE_OID, "tdx")])
+def test_evidence_that_cannot_be_verified_yet_is_refused_by_name(oid: str, name: str) -> None:
+    request = Request(make_csr(ec_key("keep"), [extension(oid, b"x")]), compatible=True)
+    for policy in (b"", b"[debug]\nkvm = true\n"):
+        decision = decide(request, make_judge(parse_policy(policy, "p", no_files)), NOW)
+        refused(decision, "technology-unsupported")
+        assert decision.technology == name
+        assert decision.error is not None and name.upper() in decision.error.message
 
 
 def test_an_empty_policy_accepts_no_hardware() -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from enarx.errors import ConfigError
 from enarx.evidence.appraisal import Appraisal, Rule
 from enarx.evidence.authentic import Authentic
+from enarx.evidence.reference import Include, Technology, included
+from enarx.evidence.sev.authenticate import Platform
 from enarx.evidence.sev.report import DIGEST_BYTES, Launch
 
 TECHNOLOGY = "sev"
@@ -47,20 +50,26 @@ class Policy:
                 raise _config(f"{name}: a SHA-256 value has {DIGEST_BYTES} bytes", "sev-policy-digest", "64 hex digits")
 
 
-def policy_from_table(table: Mapping[str, Any], source: str = "policy sev") -> Policy:
+def policy_from_table(table: Mapping[str, Any], source: str = "policy sev", include: Include | None = None) -> Policy:
     """Read a ``[sev]`` table, as tomllib gives it; raises ConfigError for unknown keys and wrong values.
 
-    Keys are the fields of ``Policy``: digests and owners as lists of hex, ``minimum_api`` as ``"1.51"``.
+    Keys are the fields of ``Policy``: digests and owners as lists of hex, ``minimum_api`` as ``"1.51"``. And
+    ``include``, which adds the launch digests of an image (``enarx.evidence.reference``) of SEV-ES guests, and where
+    ``require_es`` is false of SEV guests too; ``include`` reads its file.
     """
-    known = set(Policy.__dataclass_fields__) - {"source"}
+    known = set(Policy.__dataclass_fields__) - {"source"} | {"include"}
     unknown = sorted(set(table) - known)
     if unknown:
         raise _config(f"unknown key {unknown[0]!r}", "config-unknown-key", f"known are: {', '.join(sorted(known))}")
     booleans = {
         name: _boolean(table, name) for name in ("require_es", "debug", "key_sharing", "migration") if name in table
     }
+    digests = frozenset(_hex_list(table, "launch_digests"))
+    if "include" in table:
+        technologies: tuple[Technology, ...] = ("sev-es",) if booleans.get("require_es", True) else ("sev", "sev-es")
+        digests |= frozenset(included(table["include"], technologies, include))
     return Policy(
-        launch_digests=frozenset(_hex_list(table, "launch_digests")),
+        launch_digests=digests,
         minimum_api=_version(table.get("minimum_api", "0.0")),
         minimum_build=_byte(table.get("minimum_build", 0), "minimum_build"),
         products=frozenset(_text_list(table, "products")),
@@ -74,6 +83,12 @@ def appraise(launch: Authentic[Launch], policy: Policy) -> Appraisal:
     """Judge an authentic launch; every rule is judged, none hides another."""
     rules = tuple(_rules(launch.value, policy))
     return Appraisal(TECHNOLOGY, rules, launch.proof.simulated)
+
+
+def appraise_platform(platform: Authentic[Platform], policy: Policy) -> tuple[Rule, ...]:
+    """What the policy says of a platform before anything is launched there; no rule where it accepts any."""
+    value = platform.value
+    return tuple(_platform_rules(value.product, sha256(value.oca.to_bytes()).digest(), policy))
 
 
 def _rules(launch: Launch, policy: Policy) -> Iterator[Rule]:
@@ -100,21 +115,26 @@ def _rules(launch: Launch, policy: Policy) -> Iterator[Rule]:
         "firmware-outdated",
     )
     yield from _guest_policy_rules(launch, policy)
+    yield from _platform_rules(launch.product, launch.owner_sha256, policy)
+
+
+def _platform_rules(product: str, owner: bytes, policy: Policy) -> Iterator[Rule]:
+    source = policy.source
     if policy.products:
         yield Rule(
             "product",
-            launch.product in policy.products,
+            product in policy.products,
             " or ".join(sorted(policy.products)),
-            launch.product,
+            product,
             f"{source}.products",
             "run the guest on a platform of an accepted product",
         )
     if policy.owners:
         yield Rule(
             "owner",
-            launch.owner_sha256 in policy.owners,
-            " or ".join(sorted(owner.hex() for owner in policy.owners)),
-            launch.owner_sha256.hex(),
+            owner in policy.owners,
+            " or ".join(sorted(one.hex() for one in policy.owners)),
+            owner.hex(),
             f"{source}.owners",
             "the platform belongs to another owner (OCA certificate)",
         )

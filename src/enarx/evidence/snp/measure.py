@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from enarx.errors import MalformedError, UsageError
 from enarx.evidence.gctx import DIGEST_BYTES, LaunchContext, PageType
@@ -35,6 +35,16 @@ _BLANK: Final[dict[int, PageType]] = {
     SectionType.SVSM_CAA: PageType.ZERO,
     SectionType.KERNEL_HASHES: PageType.ZERO,
 }
+
+
+class Pages(Protocol):
+    """What a launch puts pages into, one after the other: `LaunchContext` computes their digest."""
+
+    def add_data(self, gpa: int, data: bytes) -> None: ...
+
+    def add_blank(self, kind: PageType, gpa: int, size: int) -> None: ...
+
+    def add_vmsa(self, page: bytes, count: int = 1) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +85,29 @@ def launch_digest(firmware: bytes | MeasuredFirmware, vcpus: Vcpus, kernel: Kern
     an image that would not check it.
     """
     measured = firmware if isinstance(firmware, MeasuredFirmware) else measure_firmware(firmware)
+    context = LaunchContext(measured.digest)
+    _add_guest(context, measured, vcpus, kernel)
+    return context.digest
+
+
+def add_pages(pages: Pages, firmware: bytes, vcpus: Vcpus, kernel: KernelHashes | None = None) -> None:
+    """Put every page of such a guest into ``pages``, in the VMM's order; raises as ``launch_digest`` does."""
+    measured = measure_firmware(firmware)
+    pages.add_data(FOUR_GIB - len(firmware), firmware)
+    _add_guest(pages, measured, vcpus, kernel)
+
+
+def _add_guest(pages: Pages, measured: MeasuredFirmware, vcpus: Vcpus, kernel: KernelHashes | None) -> None:
+    """All but the firmware's own pages."""
     layout = measured.layout
     sections = _sections(layout)
     reset_eip = _reset_eip(layout)
     if kernel is not None:
         check_takes_kernel(measured)
-    context = LaunchContext(measured.digest)
-    _add_sections(context, layout, sections, vcpus.vmm, kernel)
-    context.add_vmsa(build_vmsa(RESET_VECTOR, vcpus, vcpus.features))
+    _add_sections(pages, layout, sections, vcpus.vmm, kernel)
+    pages.add_vmsa(build_vmsa(RESET_VECTOR, vcpus, vcpus.features))
     if vcpus.count > 1:
-        context.add_vmsa(build_vmsa(reset_eip, vcpus, vcpus.features), vcpus.count - 1)
-    return context.digest
+        pages.add_vmsa(build_vmsa(reset_eip, vcpus, vcpus.features), vcpus.count - 1)
 
 
 def vmsa_pages(layout: Layout, vcpus: Vcpus) -> Iterator[bytes]:
@@ -196,7 +218,7 @@ def check_takes_kernel(firmware: MeasuredFirmware) -> None:
 
 
 def _add_sections(
-    context: LaunchContext, layout: Layout, sections: tuple[Section, ...], vmm: Vmm, kernel: KernelHashes | None
+    context: Pages, layout: Layout, sections: tuple[Section, ...], vmm: Vmm, kernel: KernelHashes | None
 ) -> None:
     last: list[Section] = []
     for section in sections:

@@ -17,6 +17,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from enarx.errors import ConfigError
+from enarx.evidence.reference import Include, included
 from enarx.evidence.snp.abi import PLATFORM_BITS, PLATFORM_SMT_EN, PLATFORM_TSME_EN
 from enarx.evidence.snp.policy import ANY, TCB_COMPONENTS, TCB_FIELDS, GuestPolicyRules, Policy
 from enarx.evidence.snp.product import Product
@@ -55,11 +56,16 @@ _STEWARD_PLATFORM = {"SME": PLATFORM_SMT_EN, "TSME": PLATFORM_TSME_EN}
 """The Steward's names for the two lowest bits; bit 0, which it calls SME, is SMT_EN in the specification."""
 _STEWARD_FLAGS = frozenset(("Debug", "SingleSocket", "SMT"))
 
+INCLUDE = "include"
+"""Key that takes in the launch digests of an image, from its file of reference values."""
+
 T = TypeVar("T")
 
 
-def parse_policy(data: bytes | str, source: str = "snp") -> Policy:
+def parse_policy(data: bytes | str, source: str = "snp", include: Include | None = None) -> Policy:
     """Read the ``[snp]`` table of a TOML document; other tables belong to other technologies and are not read.
+
+    ``include`` reads the files of reference values that it names; without it, one that names any is refused.
 
     ConfigError when the text is not TOML, has no ``[snp]`` table, misspells a key or a value, or does not say which
     guest it means: a policy without a measurement (or the digest of a key that signed the launch) accepts nothing,
@@ -80,10 +86,10 @@ def parse_policy(data: bytes | str, source: str = "snp") -> Policy:
             code="policy-no-table",
             hint="add [snp] with at least a measurement",
         )
-    return policy_from_table(table, source)
+    return policy_from_table(table, source, include)
 
 
-def policy_from_table(table: Mapping[str, Any], source: str = "snp") -> Policy:
+def policy_from_table(table: Mapping[str, Any], source: str = "snp", include: Include | None = None) -> Policy:
     """Like ``parse_policy``, for the ``[snp]`` table alone, already read."""
     renamed: dict[str, Any] = {}
     for key, value in table.items():
@@ -94,6 +100,8 @@ def policy_from_table(table: Mapping[str, Any], source: str = "snp") -> Policy:
     stated: dict[str, Any] = {"source": source}
     for key, value in renamed.items():
         _read_key(key, value, stated)
+    if INCLUDE in table:
+        stated.update(_with_included(table[INCLUDE], stated, include))
     rules = stated.pop("_rules", {})
     stated["defaults"] = ALWAYS_JUDGED - {*renamed, *(f"guest_policy.{name}" for name in rules)}
     if rules:
@@ -105,12 +113,28 @@ def policy_from_table(table: Mapping[str, Any], source: str = "snp") -> Policy:
     return policy
 
 
+def _with_included(value: Any, stated: Mapping[str, Any], include: Include | None) -> dict[str, Any]:
+    if stated.get("any_measurement"):
+        raise ConfigError(
+            '[snp] include adds nothing to measurement = "any"',
+            code="policy-contradiction",
+            hint="leave one of them out",
+        )
+    try:
+        found = included(value, ("snp",), include)
+    except ConfigError as error:
+        raise ConfigError(f"[snp] {error.message}", code=error.code, hint=error.hint) from error
+    return {"measurement": tuple(dict.fromkeys((*stated.get("measurement", ()), *found)))}
+
+
 def _read_key(key: str, value: Any, stated: dict[str, Any]) -> None:
     if key == "measurement":
         if value == ANY:
             stated["any_measurement"] = True
         else:
             stated["measurement"] = _digests(key, value, (48,))
+    elif key == INCLUDE:
+        pass  # added to the measurements, when those have been read
     elif key in _DIGEST_LISTS:
         stated[key] = _digests(key, value, _DIGEST_LISTS[key])
     elif key in _NUMBERS:
@@ -135,8 +159,8 @@ def _check_sense(policy: Policy, *, denies: bool) -> None:
         raise ConfigError(
             "the policy names no measurement and nobody who signed the launch, so it accepts nothing",
             code="policy-no-measurement",
-            hint='state measurement = ["..."] (enarx measure snp computes it), author_key_digest or id_key_digest; '
-            'measurement = "any" accepts every guest on genuine hardware',
+            hint='state measurement = ["..."] (enarx measure snp computes it), include (what enarx image build wrote), '
+            'author_key_digest or id_key_digest; measurement = "any" accepts every guest on genuine hardware',
         )
     both = set(policy.measurement) & set(policy.measurement_deny)
     both |= set(policy.id_key_digest) & set(policy.id_key_digest_deny)
@@ -301,6 +325,6 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
 }
 
 KEYS = frozenset(
-    ("measurement", "guest_policy", "abi", "policy_flags", *_DIGEST_LISTS, *_NUMBERS, *_SWITCHES, *_READERS)
+    ("measurement", INCLUDE, "guest_policy", "abi", "policy_flags", *_DIGEST_LISTS, *_NUMBERS, *_SWITCHES, *_READERS)
 ) | frozenset(STEWARD_KEYS)
 """Every key that ``[snp]`` may have."""

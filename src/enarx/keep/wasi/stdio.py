@@ -20,13 +20,14 @@ class Stdio(Descriptor):
     file, socket) is a stream too: the workload cannot move within a file of the host's.
     """
 
-    def __init__(self, fileno: int, *, readable: bool) -> None:
+    def __init__(self, fileno: int, *, readable: bool, kind: str = "") -> None:
+        """``kind``: what the host says that it is (`wire.STDIO_KINDS`), for a descriptor that does not show it."""
         super().__init__(_COMMON | (Rights.FD_READ if readable else Rights.FD_WRITE))
         self._fileno = fileno
         self._readable = readable
-        if os.isatty(fileno):
+        if kind == "terminal" or os.isatty(fileno):
             self.filetype = Filetype.CHARACTER_DEVICE
-        elif stat.S_ISREG(os.fstat(fileno).st_mode):
+        elif kind == "file" or stat.S_ISREG(os.fstat(fileno).st_mode):
             self.filetype = Filetype.REGULAR_FILE
 
     def _ready(self, events: int, timeout: int | None) -> bool:

@@ -14,13 +14,11 @@ import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import enarx
+from enarx.bom import Component
 from enarx.errors import HostError
-
-Component = dict[str, Any]
-"""A component in CycloneDX's JSON."""
 
 DISTRIBUTIONS: Final = ("cffi", "cryptography", "wasmtime")
 """Distributions besides our own that a Keep's process imports; a test compares with one that has imported it all."""

@@ -1,26 +1,22 @@
 """A bill of materials of a package: CycloneDX 1.6 in JSON.
 
-The same package and the same installation give the same bytes: no serial number, no time, no names of this machine.
-Source: CycloneDX 1.6 (ECMA-424).
+The same package and the same installation give the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any, Final
 
-import enarx
 from enarx import archive
 from enarx.archive import Entry
+from enarx.bom import Component, bill
 from enarx.mediatype import WASM
 from enarx.tenant.package import components
-from enarx.tenant.package.components import Component
 from enarx.tenant.package.producers import producers
 from enarx.tenant.package.reader import Package
 from enarx.tenant.package.source import MAX_MODULE_BYTES
 
-SCHEMA: Final = "http://cyclonedx.org/schema/bom-1.6.schema.json"
 _TYPES: Final = {archive.MODULE: WASM, archive.CONFIG: "application/toml"}
 
 
@@ -29,26 +25,11 @@ def bill_of_materials(package: Package) -> dict[str, Any]:
     contents = [_content(package, entry) for entry in package.entries or () if not entry.directory]
     keep = components.keep()
     needs = ["keep", *(one["bom-ref"] for one in contents)]
-    return {
-        "$schema": SCHEMA,
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {
-            "tools": {"components": [{"type": "application", "name": "enarx", "version": enarx.__version__}]},
-            "component": _package(package),
-        },
-        "components": [*contents, keep],
-        "dependencies": [
-            {"ref": "package", "dependsOn": needs},
-            {"ref": "keep", "dependsOn": [one["bom-ref"] for one in keep["components"]]},
-        ],
-    }
-
-
-def encode(bill: dict[str, Any]) -> bytes:
-    """The one encoding of a bill that this program writes."""
-    return json.dumps(bill, ensure_ascii=False, indent=2).encode() + b"\n"
+    return bill(
+        _package(package),
+        [*contents, keep],
+        {"package": needs, "keep": [one["bom-ref"] for one in keep["components"]]},
+    )
 
 
 def _package(package: Package) -> Component:

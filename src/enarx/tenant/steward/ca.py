@@ -55,9 +55,9 @@ class Issued:
 
 
 class CertificateAuthority:
-    """A CA certificate and its private key on P-384 or P-256. ``spki_digest`` is what manifests pin."""
+    """A CA certificate and its private key on P-384 or P-256. ``spki_digest``, of ``spki``, is what manifests pin."""
 
-    __slots__ = ("_aki", "_key", "certificate", "der", "hash", "spki_digest")
+    __slots__ = ("_aki", "_key", "certificate", "der", "hash", "spki", "spki_digest")
 
     def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         public = key.public_key()
@@ -69,7 +69,8 @@ class CertificateAuthority:
         self.certificate = certificate
         self.der = certificate.public_bytes(serialization.Encoding.DER)
         self.hash = _HASHES[key.curve.name]
-        self.spki_digest = hashlib.sha256(_spki(public)).digest()
+        self.spki = _spki(public)
+        self.spki_digest = hashlib.sha256(self.spki).digest()
         self._key = key
         try:
             named = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)

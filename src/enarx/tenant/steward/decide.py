@@ -16,22 +16,46 @@ from enarx.errors import EvidenceError, MalformedError, PolicyError
 from enarx.evidence import der, snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.authentic import Authentic
-from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, SGX_EVIDENCE_OID, SNP_EVIDENCE_OID
+from enarx.evidence.binding import (
+    KVM_EVIDENCE_OID,
+    MANIFEST_OID,
+    SEV_EVIDENCE_OID,
+    SGX_EVIDENCE_OID,
+    SNP_EVIDENCE_OID,
+    TDX_EVIDENCE_OID,
+    report_data,
+)
 from enarx.evidence.certificate import Extension
+from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA, Verifier
 from enarx.evidence.snp.enarx import SnpEvidence, parse_evidence, parse_manifest
 from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.manifest import Manifest
 from enarx.manifest import parse as read_manifest
 from enarx.sealing import SEALING_KEY_BYTES, SEALING_KEY_OID
-from enarx.tenant.judgement import appraise_guest, judge_key, judge_launch
+from enarx.tenant.judgement import (
+    Launched,
+    appraise_enrolled,
+    appraise_guest,
+    authenticate_enrolled,
+    judge_key,
+    judge_launch,
+)
 from enarx.tenant.policy import Policy
 from enarx.tenant.signature.signers import Presented
 from enarx.tenant.steward.csr import CertificationRequest, parse_request, verify_request
 from enarx.tenant.steward.decision import Decision, Grant, Request
 from enarx.tenant.workloads import Workload, judge_workload, written
 
-_EVIDENCE = {KVM_EVIDENCE_OID: "kvm", SGX_EVIDENCE_OID: "sgx", SNP_EVIDENCE_OID: "snp"}
+_EVIDENCE = {
+    KVM_EVIDENCE_OID: "kvm",
+    SEV_EVIDENCE_OID: "sev",
+    SGX_EVIDENCE_OID: "sgx",
+    SNP_EVIDENCE_OID: "snp",
+    TDX_EVIDENCE_OID: "tdx",
+}
+_NOT_VERIFIED = ("sgx", "tdx")
+"""Technologies whose evidence is known by name alone: nothing in it is read, and no policy can accept it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +127,31 @@ class _Case:
         manifest = self._manifest(csr)
         if self.technology == "kvm":
             return self._kvm(csr, extension)
-        if self.technology == "sgx":
+        if self.technology in _NOT_VERIFIED:
             raise PolicyError(
-                "SGX evidence is not supported", code="technology-unsupported", hint="run the Keep on AMD SEV-SNP"
+                f"{self.technology.upper()} evidence is not supported",
+                code="technology-unsupported",
+                hint="run the Keep on AMD SEV-SNP",
             )
         sealing_key = _sealing_key(csr)
         self.stage = "evidence"
-        evidence = parse_evidence(extension.value)
-        authentic = self._authenticate(evidence)
-        self.stage = "policy"
-        appraise_guest(authentic, self.judge.policy, self.rules)
-        judge_key(csr.spki, csr.key.curve, authentic.value, self.rules, whose="request")
-        workload = self._judge_manifest(manifest, authentic.value)
+        keep: Authentic[snp.Report] | Authentic[EnrolledKeep]
+        if self.technology == "sev":
+            keep = self._enrolled(csr, extension.value)
+            self.stage = "policy"
+            appraise_enrolled(keep, self.judge.policy, self.rules)
+        else:
+            keep = self._authenticate(parse_evidence(extension.value))
+            self.stage = "policy"
+            appraise_guest(keep, self.judge.policy, self.rules)
+        judge_key(csr.spki, csr.key.curve, keep.value, self.rules, whose="request")
+        workload = self._judge_manifest(manifest, keep.value)
         return Grant(
             spki=csr.spki,
             evidence=(oid, extension.value),
             manifest_digest=self.digest or None,
             workload=workload.name if workload else "",
-            not_after=authentic.proof.not_after,
+            not_after=keep.proof.not_after,
             secrets=tuple(
                 secret
                 for secret in self.judge.policy.secrets
@@ -181,8 +212,35 @@ class _Case:
         }
         return authentic
 
-    def _judge_manifest(self, manifest: Manifest | None, report: snp.Report) -> Workload | None:
+    def _enrolled(self, csr: CertificationRequest, value: bytes) -> Authentic[EnrolledKeep]:
+        """A SEV launch that an approver vouches for: what it was is in the approval, for there is no report."""
+        self.stage = "authentication"
+        keep = authenticate_enrolled(
+            value, report_data(csr.spki), self.judge.policy, self.judge.authority, self.now,
+            verifier=self.judge.verifier, trail=self.rules,
+        )  # fmt: skip
+        proof, launch = keep.proof, keep.value.launch
+        self.simulated = proof.simulated
+        self.facts |= {
+            "measurement": launch.digest.hex(),
+            "approval": keep.value.approval.hex(),
+            "approved": keep.value.approved.isoformat(),
+            "root": proof.root,
+            "product": proof.product,
+            "firmware": str(launch.firmware),
+            "guest_policy": f"{launch.policy.value:#x}",
+            "collateral_until": proof.not_after.isoformat(),
+        }
+        return keep
+
+    def _judge_manifest(self, manifest: Manifest | None, report: Launched) -> Workload | None:
         if manifest is None:
+            if not isinstance(report, snp.Report):
+                raise PolicyError(
+                    "the request has no manifest, which every SEV launch is approved with",
+                    code="manifest-missing",
+                    hint="send the manifest that the launch was approved with",
+                )
             self._judge_bare(report)
             return None
         judge_launch(self.digest, report, self.rules, source="SHA-256 of the manifest")

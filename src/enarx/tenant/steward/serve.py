@@ -67,7 +67,8 @@ def serve(
             at_end.callback(os.environ.pop, DIRECTORY_VARIABLE, None)
         # Loads the metrics, which look for their directory; before the workers fork, so that they start at once.
         from enarx.tenant.steward.accepting import Turns
-        from enarx.tenant.steward.worker import Place, run_worker
+        from enarx.tenant.steward.webserver import Place
+        from enarx.tenant.steward.worker import run_worker
 
         settings.open().close()
         turns = Turns(workers)

@@ -6,7 +6,6 @@ documents that carry the appraisal.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -17,14 +16,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from enarx.errors import EnarxError, MalformedError, UsageError
+from enarx.errors import EnarxError, MalformedError
 from enarx.tenant.steward import answer
+from enarx.tenant.steward.body import RefusedError, read_body
 from enarx.tenant.steward.engine import Engine, Outcome
-from enarx.tenant.steward.limits import BODY_SECONDS, RateLimit
+from enarx.tenant.steward.limits import RateLimit
 from enarx.tenant.steward.metrics import CONTENT_TYPE, Metrics
 from enarx.tenant.steward.reader import Reader
 from enarx.tenant.steward.store import StoreError
@@ -35,15 +35,6 @@ CRL_CACHE: Final = timedelta(seconds=30)
 
 _LOG: Final = logging.getLogger("enarx.steward")
 _Handler = Callable[[Request], Awaitable[Response]]
-
-
-class _RefusedError(Exception):
-    """A request that is turned away before it is looked into: status and error."""
-
-    def __init__(self, status: int, code: str, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.error = UsageError(message, code=code, hint=hint)
 
 
 class Service:
@@ -83,7 +74,7 @@ class Service:
             try:
                 self._admit(request)
                 response = await handler(request)
-            except _RefusedError as refused:
+            except RefusedError as refused:
                 headers = {"Retry-After": "1"} if refused.status == 429 else {"Connection": "close"}
                 response = self._problem(route, refused.status, refused.error, headers)
             except MalformedError as error:
@@ -103,7 +94,7 @@ class Service:
     def _admit(self, request: Request) -> None:
         address = request.client.host if request.client else ""
         if not self._rate.admits(address, time.monotonic()):
-            raise _RefusedError(429, "rate-limit", "too many requests from this address", "try again in a second")
+            raise RefusedError(429, "rate-limit", "too many requests from this address", "try again in a second")
 
     @staticmethod
     def _problem(route: str, status: int, error: EnarxError, headers: dict[str, str] | None = None) -> Response:
@@ -115,7 +106,7 @@ class Service:
         kind = request.headers.get("content-type", "").lower()
         if kind not in (answer.PKCS10, answer.BUNDLE):
             return Response(status_code=400)
-        requests = answer.read_compatible(kind, await _body(request))
+        requests = answer.read_compatible(kind, await read_body(request))
         outcomes = await self._engine.serve_all(requests, "compatible") if requests else []
         self._count(outcomes)
         issued = [one.issued.der for one in outcomes if one.issued]
@@ -125,8 +116,8 @@ class Service:
 
     async def _attest(self, request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise _RefusedError(415, "media-type", "the request is not application/json", "send JSON")
-        outcome = await self._engine.serve(answer.read_attest(await _body(request)), "attest")
+            raise RefusedError(415, "media-type", "the request is not application/json", "send JSON")
+        outcome = await self._engine.serve(answer.read_attest(await read_body(request)), "attest")
         self._count([outcome])
         if outcome.issued is None:
             status, body = answer.refusal_problem(outcome.decision)
@@ -187,25 +178,3 @@ class Service:
                 return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
             shown["text"] = policy.public_text
         return JSONResponse(shown, headers={"Cache-Control": "no-store"})
-
-
-async def _body(request: Request) -> bytes:
-    """The whole body, within ``BODY_MAX_BYTES`` and ``BODY_SECONDS``."""
-    stated = request.headers.get("content-length", "0")
-    too_long = _RefusedError(
-        413, "too-long", f"the body has more than {answer.BODY_MAX_BYTES} bytes", "send one request at a time"
-    )
-    if not stated.isascii() or not stated.isdigit() or int(stated[:12]) > answer.BODY_MAX_BYTES:
-        raise too_long
-    found = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                found += chunk
-                if len(found) > answer.BODY_MAX_BYTES:
-                    raise too_long
-    except TimeoutError as error:
-        raise _RefusedError(408, "too-slow", "the body did not arrive in time", "send it at once") from error
-    except ClientDisconnect as error:
-        raise _RefusedError(400, "disconnected", "the client has gone", "") from error
-    return bytes(found)

@@ -9,31 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import re
 import signal
-import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import uvicorn
-
 from enarx.errors import EnarxError
-from enarx.tenant.steward.accepting import Acceptor, Turns
 from enarx.tenant.steward.ca import CertificateAuthority
 from enarx.tenant.steward.engine import Engine
 from enarx.tenant.steward.journal import Journal
-from enarx.tenant.steward.limits import CONNECTIONS_MAX, GRACE_SECONDS, KEEP_ALIVE_SECONDS
 from enarx.tenant.steward.metrics import Metrics
-from enarx.tenant.steward.protocol import BoundedProtocol
 from enarx.tenant.steward.reader import Reader
 from enarx.tenant.steward.service import Service
 from enarx.tenant.steward.settings import Settings
+from enarx.tenant.steward.webserver import Place, Server, configure, give_identity
 
 RENEWAL: Final = timedelta(hours=12)
 """How often the Steward renews its own TLS certificate."""
@@ -42,15 +34,6 @@ DECISION_THREADS: Final = 2
 
 _PLACE: Final = re.compile(r"[^\s:]+:[0-9]+:[0-9]+")
 _LOG: Final = logging.getLogger("enarx.steward")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a worker serves: the socket that it shares with others, whose ``turns`` it takes as number ``worker``."""
-
-    listener: socket.socket
-    turns: Turns
-    worker: int
 
 
 def run_worker(settings: Settings, authority: CertificateAuthority, place: Place, ready: Callable[[], None]) -> None:
@@ -72,7 +55,7 @@ async def _serve(settings: Settings, authority: CertificateAuthority, place: Pla
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     _renew(context, engine, settings)
-    server = _Server(_configure(service), context, place)
+    server = Server(configure(service.app), context, place)
     journal.start()
     try:
         await engine.adopt(policy)
@@ -99,62 +82,10 @@ async def _serve(settings: Settings, authority: CertificateAuthority, place: Pla
         threads.shutdown()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would end the process before the log is closed, accepting in turns."""
-
-    def __init__(self, config: uvicorn.Config, context: ssl.SSLContext, place: Place) -> None:
-        super().__init__(config)
-        self._acceptor = Acceptor(place.listener, context, place.turns, place.worker, self._protocol)
-
-    def _protocol(self) -> BoundedProtocol:
-        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=[])  # it would accept on them by itself
-        self._acceptor.start()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._acceptor.close()
-        await super().shutdown(sockets)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def stop(self) -> None:
-        self.should_exit = True
-
-    async def announce(self, ready: Callable[[], None]) -> None:
-        while not self.started:
-            await asyncio.sleep(0.005)
-        ready()
-
-
-def _configure(service: Service) -> uvicorn.Config:
-    return uvicorn.Config(
-        service.app,
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=CONNECTIONS_MAX,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-
-
 def _renew(context: ssl.SSLContext, engine: Engine, settings: Settings) -> None:
     """Give the TLS context a fresh key and certificate; connections that exist keep theirs. Nothing touches a disk."""
     names = tuple(dict.fromkeys((*settings.names, *engine.policy.service.names))) or ("localhost", "127.0.0.1", "::1")
-    key, chain = engine.authority.issue_service(names, engine.clock())
-    descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key + chain)
-        file.flush()
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    give_identity(context, engine.authority, names, engine.clock())
 
 
 async def _renew_always(context: ssl.SSLContext, engine: Engine, settings: Settings) -> None:

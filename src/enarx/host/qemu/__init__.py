@@ -1,0 +1,1 @@
+"""QEMU as a driver of virtual machines: exact command lines, a child that dies with us, its monitor and its console."""
