@@ -28,6 +28,8 @@ BENCHES: Final = {
     "steward-kill": "bench.steward_kill",
     "deploy": "bench.deploy",
     "registry": "bench.registry",
+    "kernel": "bench.kernel",
+    "mux": "bench.mux",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

@@ -1,7 +1,8 @@
 """Make ``.venv`` from the lock files, and install the Debian packages that the work at hand needs.
 
 Standard library only, for it runs before anything is installed. Two levels: ``demo`` is what the product needs to
-run, ``tests`` adds the development tools and the compilers of the example workloads. A stamp in the environment
+run, ``tests`` adds the development tools and the compilers of the example workloads. Debian packages have a third,
+``kernel``, for what the kernel of the Keep's image is built with, which tests do without. A stamp in the environment
 records what it was made from, so that a run with nothing to do takes milliseconds; a lock keeps two runs apart.
 
 Package indexes, proxies and certificates are those of pip's and apt's own configuration: none is named here.
@@ -30,6 +31,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ("demo", "tests")
+PACKAGE_LEVELS = (*LEVELS, "kernel")
 LOCK_FILES: Mapping[str, Sequence[str]] = {"demo": ("runtime.txt", "build.txt"), "tests": ("dev.txt",)}
 BROUGHT_BY_VENV = ("pip", "setuptools")
 APT_LOCK_TIMEOUT_SECONDS = 300
@@ -56,10 +58,12 @@ class Stamp:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/setup", description="Make .venv ready for use.")
     parser.add_argument("--tests", action="store_true", help="also what lint, tests and benchmarks need")
-    level = "tests" if parser.parse_args(arguments).tests else "demo"
+    parser.add_argument("--kernel", action="store_true", help="also what the kernel of the Keep's image is built with")
+    options = parser.parse_args(arguments)
+    level = "tests" if options.tests or options.kernel else "demo"
     try:
         with exclusive(ROOT):
-            apt_complete = install_debian_packages(wanted_packages(ROOT, level))
+            apt_complete = install_debian_packages(wanted_packages(ROOT, "kernel" if options.kernel else level))
             make_environment(ROOT, level, apt_complete=apt_complete)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
@@ -95,10 +99,12 @@ def wanted_packages(root: Path, level: str) -> list[str]:
         if not line.strip() or line.startswith("#"):
             continue
         package, needed_by, _purpose = line.split(maxsplit=2)
-        if needed_by not in LEVELS:
-            raise SetupError(f"requirements/apt.txt: {package} is needed by {needed_by!r}, which is none of {LEVELS}")
+        if needed_by not in PACKAGE_LEVELS:
+            raise SetupError(
+                f"requirements/apt.txt: {package} is needed by {needed_by!r}, which is none of {PACKAGE_LEVELS}"
+            )
         name, slash, suite = package.partition("/")
-        if LEVELS.index(needed_by) <= LEVELS.index(level):
+        if PACKAGE_LEVELS.index(needed_by) <= PACKAGE_LEVELS.index(level):
             wanted.append(package if slash and suite.partition("-")[0] == release() else name)
     if find_spec("ensurepip") is not None:
         wanted.remove("python3-venv")

@@ -48,8 +48,11 @@ class SevTenant:
 
 
 def policy_of(home: Path, modules: Sequence[bytes], digests: Sequence[str] = (), *, table: str = "") -> str:
-    """A policy for this installation's process Keeps (or for ``digests``), launched on SEV, with these modules."""
-    if not digests:
+    """A policy for this installation's process Keeps (or for ``digests``), launched on SEV, with these modules.
+
+    ``table`` is more of the table; one that includes the values of an image is for that image alone.
+    """
+    if not digests and "include" not in table:
         measured = enarx("simulator", "measure", "--sev", cwd=home)
         digests = [measured.stdout.decode().strip()]
         table += "require_es = false\n"

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from enarx.errors import AuthenticityError, EvidenceError, PolicyError
+from enarx.errors import AuthenticityError, EvidenceError, MalformedError, PolicyError
 from enarx.evidence.gctx import PageType
-from enarx.keep.attested import Attested, attest, identity
-from enarx.keep.attester_simulated import sources
+from enarx.keep.attested import Attested, attest, identity, with_certificates
+from enarx.keep.attester import RawEvidence
+from enarx.keep.attester_simulated import Source, sources
 from enarx.keep.steward import Answer, Grant, accept, request
 from enarx.keep.stewardlink import exchange, place
 from enarx.manifest import Manifest, StewardPin, Workload, digest_of
@@ -28,6 +29,7 @@ from enarx.simulator.channel import serve as serve_channel
 from enarx.simulator.installation import Installation, open_installation
 from enarx.simulator.misbehave import Misbehave
 from enarx.simulator.processor import SecureProcessor
+from tests.keep.attesting import make_quote
 
 MODULE = digest_of(b"\0asm\1\0\0\0")
 SECRET = b"correct horse"
@@ -143,6 +145,35 @@ def test_keep_is_certified_and_given_its_secret(tenant: Tenant) -> None:
     assert dict(grant.secrets) == {"password": SECRET}
     assert keep.source.simulated
     assert certified(keep).certified.chain[0] != grant.certified.chain[0]  # a renewal, with the same evidence and key
+
+
+def test_keep_is_certified_by_a_certificate_table_that_came_with_its_launch(tenant: Tenant) -> None:
+    keep = launch(tenant.installation, tenant.manifest)
+    table = keep.evidence.certificates
+    bare = replace(keep, evidence=replace(keep.evidence, certificates=b""))
+    with pytest.raises(MalformedError):
+        request(bare)
+
+    grant = certified(with_certificates(bare, table))
+
+    assert dict(grant.secrets) == {"password": SECRET}
+
+
+def test_tdx_guest_is_refused_by_name_at_the_steward(tenant: Tenant) -> None:
+    class Tdx:
+        def attest(self, report_data: bytes) -> RawEvidence:
+            return RawEvidence("tdx", make_quote(tenant.manifest.digest384(), report_data))
+
+    keep = attest(tenant.manifest.encode(), [Source("configfs-tsm", Tdx())])
+
+    answer = ask(keep)
+
+    assert answer.status == 403
+    assert json.loads(answer.body)["code"] == "technology-unsupported"
+    with pytest.raises(PolicyError, match="TDX evidence is not supported") as caught:
+        accept(keep, answer, datetime.now(UTC))
+    assert caught.value.code == "steward-refused"
+    assert "SEV-SNP" in caught.value.hint
 
 
 def test_client_that_trusts_the_tenants_ca_alone_meets_the_keep_by_its_certificate(tenant: Tenant) -> None:

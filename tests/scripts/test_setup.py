@@ -216,6 +216,13 @@ def test_the_demo_needs_no_compiler(tree: Path, monkeypatch: pytest.MonkeyPatch)
     assert setup.wanted_packages(tree, "tests") == ["python3-venv", "clang", "lld"]
 
 
+def test_tests_do_without_what_only_the_kernel_is_built_with(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "find_spec", lambda name: None)
+    (tree / "requirements" / "apt.txt").write_text(APT + "gcc-12 kernel compiles it\n")
+    assert setup.wanted_packages(tree, "tests") == ["python3-venv", "clang", "lld"]
+    assert setup.wanted_packages(tree, "kernel") == ["python3-venv", "clang", "lld", "gcc-12"]
+
+
 def test_a_python_with_ensurepip_does_not_need_the_package_for_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "find_spec", lambda name: object())
     assert setup.wanted_packages(tree, "tests") == ["clang", "lld"]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx.errors import ConfigError
+from enarx.evidence.reference import LaunchValue, format_reference_values
 from enarx.tenant.policy import LIFETIME_MAX, Policy, parse_policy
 from enarx.tenant.policytables import no_files
 from enarx.tenant.steward.files import read_policy
@@ -269,3 +270,37 @@ def test_any_value_anywhere_is_a_policy_or_a_config_error(place: tuple[str, str]
     changed[place[0]][place[1]] = value
     with contextlib.suppress(ConfigError):
         read("\n".join(f"{name} = {toml(table)}" for name, table in changed.items()))
+
+
+def test_launch_digests_of_an_image_are_included_from_its_file(tmp_path: Path) -> None:
+    values = [
+        LaunchValue("snp", bytes([number]) * 48, model, number)
+        for number, model in ((1, "EPYC-Milan"), (2, "EPYC-Milan"), (3, "EPYC"))
+    ]
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "reference-values.toml").write_bytes(format_reference_values(values, "test"))
+    path = tmp_path / "policy.toml"
+
+    def measurements(include: str, table: str = "[snp]") -> set[bytes]:
+        path.write_text(f"{table}\n{include}\n")
+        policy = read_policy(path)
+        found = policy.snp or policy.simulated
+        assert found is not None
+        return set(found.measurement)
+
+    assert measurements('include = "image/reference-values.toml"') == {one.measurement for one in values}
+    one = 'include = { file = "image/reference-values.toml", vcpus = 2, model = "EPYC-Milan-v2" }'
+    assert measurements(one) == {values[1].measurement}
+    assert measurements(f'measurement = "{"aa" * 48}"\n{one}') == {b"\xaa" * 48, values[1].measurement}
+    certificates = f'certificates = """{simulator().pem}"""'
+    assert measurements(one, f"[simulated]\n{certificates}") == {values[1].measurement}
+    for wrong, code in (
+        ('include = "none.toml"', "file-unreadable"),
+        ('include = "policy.toml"', "reference-value"),
+        (one.replace("= 2", "= 3"), "policy-include"),
+        (f'measurement = "any"\n{one}', "policy-contradiction"),
+        (f'measurement_deny = "{values[1].measurement.hex()}"\n{one}', "policy-contradiction"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            measurements(wrong)
+        assert caught.value.code == code, wrong

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from enarx.cli.ending import ending_signals
 from enarx.errors import HostError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ port = {port}
 POLICY: Final = """
 [simulated]
 root = "{root}"
-measurement = ["{measurement}"]
+{accepted}
 
 [workload.web]
 digest = ["{module}"]
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
     show = _Show()
     with ExitStack() as stack:
-        stack.enter_context(_ending_signals())
+        stack.enter_context(ending_signals())
         module = stack.enter_context(as_file(files("enarx") / "data" / "https-page.wasm"))
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="enarx-demo-")))
         scene = _Scene(directory, module, args.backend, _image(args))
@@ -192,7 +192,7 @@ class _Scene:
         module, config = digest_of(self.module.read_bytes()), digest_of(self.config.read_bytes())
         policy = self.steward / "steward.toml"
         stated = POLICY.format(
-            root=self.root.name, measurement=self.measurement, module=module, config=config, name=NAME
+            root=self.root.name, accepted=self._accepted(), module=module, config=config, name=NAME
         ).replace(self.root.name, f"../{self.root.name}")
         policy.write_text(policy.read_text() + stated)
         show.step(
@@ -212,11 +212,29 @@ class _Scene:
             from enarx.cli.child import ask
 
             return ask("simulator", "measure").strip()
-        from enarx.host.image.layout import open_image
-        from enarx.host.kinds.vm import expected_digest
-        from enarx.host.qemu.machine import Machine
+        from enarx.evidence.reference import parse_reference_values
+        from enarx.evidence.vcpu import vcpu_signature
+        from enarx.host.qemu.machine import CPU_MODEL, Machine
 
-        return expected_digest(open_image(self.image), Machine()).hex()
+        signature, count = vcpu_signature(CPU_MODEL), Machine().cpus
+        for value in parse_reference_values(self._reference_values().read_bytes()):
+            if (value.technology, value.vcpus) == ("snp", count) and vcpu_signature(value.model) == signature:
+                return value.measurement.hex()
+        raise HostError("the image states no launch digest for this machine", code="demo-image")
+
+    def _reference_values(self) -> Path:
+        from enarx.host.image.layout import REFERENCE_VALUES
+
+        return (self.image or self.directory) / REFERENCE_VALUES
+
+    def _accepted(self) -> str:
+        """What the policy says of the measurement: the image's own reference values, for this machine."""
+        if self.image is None:
+            return f'measurement = ["{self.measurement}"]'
+        from enarx.host.qemu.machine import CPU_MODEL, Machine
+
+        values = str(self._reference_values()).replace("\\", "\\\\").replace('"', '\\"')
+        return f'include = {{ file = "{values}", model = ["{CPU_MODEL}"], vcpus = [{Machine().cpus}] }}'
 
     def manifest(self) -> bytes:
         """The digest of the manifest that this launch must have: the client knows what was deployed."""
@@ -329,22 +347,6 @@ def _until_interrupted() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         return
-
-
-@contextmanager
-def _ending_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that nothing stays behind."""
-
-    def end(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.signal(number, end) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)
 
 
 # --- the terminal

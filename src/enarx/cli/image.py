@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from enarx.host.image.fetch import Inputs
+from enarx.cli.imageinputs import add_cache, open_inputs, tell
+from enarx.cli.imagekernel import add_jobs, add_kernel, find_kernel
 
+if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add ``image build|lock``."""
+    """Add ``image build|kernel|lock``."""
     parser = subparsers.add_parser("image", help="build the image of a VM Keep")
     modes = parser.add_subparsers(dest="mode", required=True, metavar="MODE")
 
@@ -33,8 +34,11 @@ def add_parser(subparsers: Subparsers) -> None:
         default="stock",
         help="Debian's cloud kernel, or one of its sources",
     )
-    _add_cache(build)
+    add_jobs(build)
+    add_cache(build)
     build.set_defaults(run=_build)
+
+    add_kernel(modes)
 
     lock = modes.add_parser(
         "lock",
@@ -43,24 +47,21 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     lock.add_argument("--lock", metavar="FILE", help="a lock file whose sources are looked at (default: ours)")
     lock.add_argument("-o", "--output", metavar="FILE", required=True, help="where the lock file goes")
-    _add_cache(lock)
+    add_cache(lock)
     lock.set_defaults(run=_lock)
 
 
-def _add_cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cache-dir", metavar="DIR", help="where downloads are kept (default: the user's cache)")
-
-
 def _build(args: argparse.Namespace) -> int:
-    from enarx.host.image.build import build, stock_kernel
+    from enarx.host.image.build import build
     from enarx.host.image.layout import default_directory
     from enarx.host.image.lock import read_lock
 
-    lock = read_lock(Path(args.lock) if args.lock else None)
+    lock = read_lock(Path(args.lock) if args.lock else None).for_kernel(args.kernel)
     directory = Path(args.output) if args.output else default_directory()
-    inputs = _inputs(args)
+    inputs = open_inputs(args)
+    kernel = find_kernel(lock, inputs, args)  # first, for it may need what is not installed here
     inputs.all(lock)
-    image = build(lock, inputs, directory, stock_kernel(lock, inputs), args.kernel)
+    image = build(lock, inputs, directory, kernel, args.kernel)
     for name, digest in image.digests.items():
         print(f"{digest}  {image.directory / name}")
     return 0
@@ -72,22 +73,10 @@ def _lock(args: argparse.Namespace) -> int:
     from enarx.host.image.relock import relock
 
     lock = read_lock(Path(args.lock) if args.lock else None, complete=False)
-    renewed = relock(lock.archives, _inputs(args), _tell)
+    renewed = relock(lock.archives, open_inputs(args), tell)
     write_output(args.output, format_lock(renewed))
     before = {one.name: one.version for one in lock.inputs}
     for one in renewed.inputs:
         if before.get(one.name) != one.version:
             print(f"{one.name}: {before.get(one.name, 'new')} -> {one.version}")
     return 0
-
-
-def _inputs(args: argparse.Namespace) -> Inputs:
-    from enarx.host.image.fetch import Inputs, default_cache
-
-    return Inputs(Path(args.cache_dir) if args.cache_dir else default_cache(), _tell)
-
-
-def _tell(line: str) -> None:
-    import sys
-
-    print(f"enarx: {line}", file=sys.stderr)

@@ -59,7 +59,8 @@ def _add_hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id-auth", metavar="FILE", help="with snp: its authentication information, 4096 bytes")
     parser.add_argument(
         "--certificates", metavar="FILE",
-        help="with snp and --steward: the processor's certificate table, for hosts whose QEMU gives guests none",
+        help="with snp and --steward: the processor's certificate table, for hosts whose QEMU gives guests none; with "
+        "sev and sev-es: the signed chip key (CEK) that AMD gives out, and ASK and ARK behind it where they are needed",
     )  # fmt: skip
     parser.add_argument("--firmware", metavar="FILE", help="with tdx: firmware that is built for TDX")
 
@@ -114,7 +115,7 @@ class _Content:
         self._package: Package | None = None
         self._allow, self._load = args.allow, load
         self._require_sandbox = args.require_sandbox
-        self._certificates = args.certificates
+        self._certificates = None if args.backend in ("sev", "sev-es") else args.certificates
         if self._certificates and self.steward is None:
             raise UsageError("--certificates goes with --steward", hint="without a Steward nobody reads them")
 
@@ -253,9 +254,9 @@ def _approval(args: argparse.Namespace, content: _Content) -> Approval | None:
         raise UsageError(
             "--simulator-misbehave is for the simulated processor of SEV-SNP", hint="leave it out, or --approver"
         )
-    from enarx.cli.authority import authority_digest
     from enarx.host.kinds import Approval
     from enarx.host.sev.approver import HttpApprover
+    from enarx.tenant.authority import authority_digest
 
     ca = authority_digest("--approver-ca", args.approver_ca) if args.approver_ca else content.steward.ca
     approver = HttpApprover.at(args.approver, bytes.fromhex(ca.removeprefix("sha256:")))
@@ -298,8 +299,8 @@ def steward_pin(args: argparse.Namespace) -> StewardPin | None:
             if value:
                 raise UsageError(f"{option} goes with --steward", hint="name the Steward, or leave it out")
         return None
-    from enarx.cli.authority import authority_digest
     from enarx.manifest import StewardPin
+    from enarx.tenant.authority import authority_digest
 
     if not args.steward_ca:
         raise UsageError(

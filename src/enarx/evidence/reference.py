@@ -132,7 +132,7 @@ def _selected(value: Any, technologies: tuple[Technology, ...], include: Include
     name = table["file"]
     launches = parse_reference_values(include(name, REFERENCE_MAX_BYTES), name)
     models = {_signature("include: model", one) for one in _listing(table, "model")}
-    counts = set(_listing(table, "vcpus"))
+    counts = _listing(table, "vcpus")
     if not all(map(_is_count, counts)):
         raise _refused("vcpus is no count of vCPUs", f"numbers from 1 to {MAX_VCPUS}")
     found = [

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from enarx.mux.table import PAIR_BYTES
+
 if TYPE_CHECKING:
     from enarx.keep.sandbox import Sandbox
 
@@ -30,6 +32,8 @@ PORT_SECONDS: Final = 30.0
 """How long the host may take to present its ports, in seconds."""
 NAME_MAX_BYTES: Final = 256
 """What is read of a port's name, in bytes."""
+LINE_MAX_BYTES: Final = 1024
+"""Longest line for the console (bytes)."""
 MODULES: Final = "/lib/modules"
 """Where drivers are that the kernel has as modules; not there in an image whose kernel has them built in."""
 
@@ -67,7 +71,7 @@ def say(line: str) -> None:
     """One line for the console, if there is anything to say. Nothing that a guest could be hurt by goes there."""
     if line:
         with contextlib.suppress(OSError):
-            os.write(2, f"enarx: {line}\n".encode("utf-8", "replace")[:1024])
+            os.write(2, f"enarx: {line}".encode("utf-8", "replace")[: LINE_MAX_BYTES - 1] + b"\n")
 
 
 def prepare() -> None:
@@ -78,17 +82,28 @@ def prepare() -> None:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)  # the console is for writing
     os.close(null)
-    forbid("/proc/sys/kernel/sysrq", "0")  # which a host could otherwise reach through the serial port
+    set_switch("/proc/sys/kernel/sysrq", "0")  # which a host could otherwise reach through the serial port
     drivers = wanted_drivers(_listing(_PLATFORM), _read("/proc/cpuinfo", 1 << 16))
     for name in drivers:
         load_module(f"{MODULES}/{name}.ko")
-    forbid("/proc/sys/kernel/modules_disabled", "1")
+    set_switch("/proc/sys/kernel/modules_disabled", "1")
     if os.path.isdir("/sys/kernel/config"):
         mount("configfs", "/sys/kernel/config", _PLAIN)
     if any(name.startswith("efi_secret") for name in _listing(_PLATFORM)):
         mount("securityfs", "/sys/kernel/security", _PLAIN)
+    let_streams_flow()
     _leave_rootfs()
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def let_streams_flow() -> None:
+    """Settings for the streams between the Keep and the process that carries its link.
+
+    The sockets have room for a stream's whole window. And who is woken by a piece of data waits until the other has
+    nothing left to do, so that they take turns by megabytes: to change between them is dear in a virtual machine.
+    """
+    set_switch("/proc/sys/net/core/wmem_max", str(PAIR_BYTES))
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # for all that this process starts
 
 
 def mount(kind: str, target: str, flags: int, source: str = "none") -> None:
@@ -135,10 +150,16 @@ def load_module(path: str) -> None:
         os.close(fd)
 
 
-def forbid(switch: str, value: str) -> None:
-    """Set a switch of the kernel's; one that is not there has nothing to switch off. Raises OSError."""
-    with contextlib.suppress(FileNotFoundError), open(switch, "w", encoding="ascii") as file:
-        file.write(value)
+def set_switch(switch: str, value: str) -> None:
+    """Set a switch of the kernel's; one that is not there has nothing to set. Raises OSError."""
+    try:
+        fd = os.open(switch, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
 
 
 def find_ports(

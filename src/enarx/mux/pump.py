@@ -27,6 +27,7 @@ from enarx.wire import BYTE_LINK, FLAG_FD, HEADER, Frame, Type, encode, parse_fi
 MAX_ASKED: Final = 64
 """Requests for standard streams that have not been answered (count)."""
 _MAX_NUMBER: Final = 0xFFFFFFFF
+_READS: Final = 2  # of the port in one turn: one that takes what is there, and one that finds no more
 
 Adopt = Callable[[int, str], tuple[socket.socket, bool]]
 """Makes a stream's socket of a descriptor and the standard stream that it is, if any; says whether `Stream.waits`."""
@@ -140,7 +141,9 @@ class Mux:
 
     def _take(self) -> None:
         """Read from the port, and pass on what has come. Raises LinkError."""
-        if self._transit.readable:
+        for _ in range(_READS):
+            if not self._transit.readable:
+                break
             for kind, ident, flags, payload in self._incoming.feed(self._transit.receive()):
                 if kind is Type.ACK:
                     self._transit.acknowledged(payload)
@@ -214,7 +217,6 @@ class Mux:
     def _give(self) -> None:
         """Put what is due into the ring and send what the port takes. Raises LinkError."""
         transit, control = self._transit, self._control
-        transit.acknowledge()
         if transit.room() >= OWED_BYTES and (count := control.give_back()):
             transit.put(Type.CREDIT, 0, U32.pack(count))
         if control.may_read():
@@ -224,6 +226,7 @@ class Mux:
             self._put(frame)
         self._table.send()
         self._table.pay()
+        transit.acknowledge()
         transit.flush()
         if self._said is not None:
             self.over = transit.delivered(self._said) or self._leaving.late()

@@ -11,7 +11,7 @@ from enarx.mux.incoming import broken
 
 WINDOW_BYTES: Final = 1 << 14
 """What may be on its way in one direction of a stream before its reader has taken any of it, in bytes."""
-MAX_WINDOW_BYTES: Final = 1 << 20
+MAX_WINDOW_BYTES: Final = 1 << 19
 """The same for a stream whose reader keeps up."""
 _DO_NOT_WAIT: Final = socket.MSG_DONTWAIT  # in each call, as the socket's own flag may be shared with others
 _DRAIN_BYTES: Final = 1 << 16
@@ -77,6 +77,10 @@ class Stream:
         if self.room < 0 or self.got_end:
             raise broken(f"stream {self.number} sends more than it may")
         self.pending += data if self.pending else data[self._send(data) :]
+
+    def flows(self) -> bool:
+        """Whether what came has been passed on and that is all: there is nothing to tell either side."""
+        return not self.pending and not self.deaf and self.owed * 2 < self.window
 
     def flush(self) -> None:
         """Pass on what had to wait."""

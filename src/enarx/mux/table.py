@@ -17,11 +17,13 @@ MAX_STREAMS: Final = 2048
 """Streams that are open at once (count)."""
 SUPPLY_BYTES: Final = 1 << 24
 """What the windows of all streams together may grow by, in bytes."""
-FRAME_BYTES: Final = 1 << 17
-"""Most that one stream sends before it is another's turn, in bytes."""
-QUEUE_BYTES: Final = 1 << 18
+FRAME_BYTES: Final = 1 << 18
+"""Most that one stream sends before it is another's turn, in bytes, while few have something."""
+LEAST_FRAME_BYTES: Final = 1 << 15
+"""The same while many have something."""
+QUEUE_BYTES: Final = 1 << 19
 """Data that may wait for the port, in bytes: what comes behind it should not have to wait long."""
-PAIR_BYTES: Final = 1 << 17
+PAIR_BYTES: Final = 1 << 19
 """Send buffers of a stream's socket pair, in bytes; Linux takes them twice."""
 U32: Final = struct.Struct(">I")
 OWED_BYTES: Final = 3 * HEADER.size + U32.size
@@ -70,6 +72,8 @@ class Table:
             raise broken(f"{kind.name} for stream {number}, which there is not")
         if kind is Type.DATA:
             stream.deliver(memoryview(payload))
+            if stream.flows():
+                return
         elif kind is Type.CREDIT:
             stream.take_credit(*U32.unpack(payload))
             self._queue(stream)
@@ -112,7 +116,8 @@ class Table:
             self._ready.append(stream)
 
     def _read(self, stream: Stream) -> None:
-        limit = min(FRAME_BYTES, stream.credit, self._transit.room() - HEADER.size)
+        share = max(QUEUE_BYTES // (len(self._ready) + 1), LEAST_FRAME_BYTES)
+        limit = min(FRAME_BYTES, share, stream.credit, self._transit.room() - HEADER.size)
         try:
             count = stream.receive(self._transit.free(limit))
         except BlockingIOError:

@@ -27,10 +27,10 @@ RING_BYTES: Final = 1 << 21
 """Bytes that have been sent, or are about to be, and have not been acknowledged. The longest frame fits in."""
 RESERVE_BYTES: Final = 256
 """Room in the ring that ACK alone may use: two ends whose rings are full would wait for each other else."""
-ACK_BYTES: Final = RING_BYTES // 16
-"""ACK is sent when so much has arrived since the last one."""
-READ_BYTES: Final = 1 << 18
-"""Most that is read at once."""
+ACK_BYTES: Final = RING_BYTES // 4
+"""ACK is sent when so much has arrived since the last one, and sooner beside something else: each wakes a guest."""
+READ_BYTES: Final = 1 << 19
+"""Most that is read at once: what the port of a Linux guest holds, in bytes."""
 READ_UNIT: Final = 1 << 12
 WRITE_UNIT: Final = 1 << 15
 """What the port of a Linux guest takes and gives in one piece, in bytes. Asked in such pieces, it does many at once."""
@@ -138,7 +138,8 @@ class Transit:
 
     def acknowledge(self, *, now: bool = False) -> None:
         """Put ACK if it is due, or if there is anything to acknowledge at all."""
-        due = self.received - self._told >= (1 if now else ACK_BYTES)
+        sooner = self._sent < self._end and not self.blocked
+        due = self.received - self._told >= (1 if now else ACK_BYTES // 4 if sooner else ACK_BYTES)
         if due and self.room() + RESERVE_BYTES >= HEADER.size + _ACK.size:
             self._told = self.received
             self.put(Type.ACK, 0, _ACK.pack(self.received))

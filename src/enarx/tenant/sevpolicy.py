@@ -3,7 +3,7 @@
 ::
 
     [sev]                  keys of enarx.evidence.sev.appraise (`launch_digests`, `minimum_api`, `require_es`, ...),
-                           `reference_values`: files of images whose launch digests are accepted as well,
+                           `include`: images whose launch digests are accepted as well (enarx.evidence.reference),
                            `approvers`: SHA-256 of the keys whose approvals are believed (default: the Steward's own
                            CA), `approval`: how long an approval lasts ("720h")
     [simulated_sev]        the same for simulated platforms, and `root`, a file that `enarx simulator sev-root` writes
@@ -14,13 +14,13 @@ second whenever its Keep asks for a certificate, so that what a policy no longer
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from enarx.errors import ConfigError
+from enarx.evidence.reference import Technology, included
 from enarx.evidence.sev.appraise import Policy, policy_from_table
 from enarx.evidence.sev.roots import Root
 from enarx.evidence.sev.simulated import simulated_root
@@ -29,12 +29,12 @@ from enarx.tenant.policytables import Tables
 APPROVAL: Final = timedelta(days=30)
 """How long an approval lasts by default."""
 APPROVAL_MAX: Final = timedelta(days=365)
-REFERENCE_MAX_BYTES: Final = 1024 * 1024
-"""Largest file of reference values (bytes)."""
+TECHNOLOGIES: Final[tuple[Technology, ...]] = ("sev", "sev-es")
+"""Launches of an image that a table includes; without ``require_es = false`` those of SEV are refused all the same."""
 ROOT_MAX_BYTES: Final = 8 * 1024
 """Largest file with a simulated root (bytes)."""
 
-_OWN: Final = ("reference_values", "approvers", "approval", "root")
+_OWN: Final = ("include", "approvers", "approval", "root")
 
 Read = Callable[[str, int, bool], bytes]
 
@@ -69,12 +69,10 @@ def read_sev(reader: Tables, name: str, table: Mapping[str, Any] | None, read: R
         if isinstance(rest.get(key), list):
             rest[key] = [one.removeprefix("sha256:") if isinstance(one, str) else one for one in rest[key]]
     try:
-        if "reference_values" in own:
-            listed = reader.listing((name, "reference_values"), own["reference_values"])
-            files = [reader.text((name, "reference_values", index), one) for index, one in enumerate(listed)]
-            found = [one for file in files for one in reference_digests(read(file, REFERENCE_MAX_BYTES, False), file)]
+        if "include" in own:
+            found = included(own["include"], TECHNOLOGIES, lambda file, limit: read(file, limit, False))
             stated = rest.get("launch_digests", [])
-            rest["launch_digests"] = [*stated, *found] if isinstance(stated, list) else stated
+            rest["launch_digests"] = [*stated, *(one.hex() for one in found)] if isinstance(stated, list) else stated
         policy = policy_from_table(rest, f"policy {name}")
     except ConfigError as error:
         raise document.error(path, error.code, error.message, error.hint) from error
@@ -83,21 +81,6 @@ def read_sev(reader: Tables, name: str, table: Mapping[str, Any] | None, read: R
         approval = reader.duration((name, "approval"), own["approval"], APPROVAL_MAX)
     approvers = reader.digests((name, "approvers"), own["approvers"]) if "approvers" in own else ()
     return SevRules(policy, approvers, approval, _roots(reader, name, own, read))
-
-
-def reference_digests(data: bytes, source: str) -> list[str]:
-    """The launch digests for SEV and SEV-ES in a file of reference values; ConfigError (``reference-values``).
-
-    They are under ``[sev] launch_digests``, each 64 hexadecimal digits; what else the file has is passed over.
-    """
-    try:
-        table = tomllib.loads(data.decode()).get("sev")
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise _reference(f"{source} is not TOML: {error}") from error
-    digests = table.get("launch_digests") if isinstance(table, dict) else None
-    if not isinstance(digests, list) or not digests or not all(isinstance(one, str) for one in digests):
-        raise _reference(f"{source} has no [sev] launch_digests")
-    return [one.removeprefix("sha256:") for one in digests]
 
 
 def _roots(reader: Tables, name: str, own: Mapping[str, Any], read: Read) -> tuple[Root, ...]:
@@ -115,9 +98,3 @@ def _roots(reader: Tables, name: str, own: Mapping[str, Any], read: Read) -> tup
         return (simulated_root(read(reader.text(path, own["root"]), ROOT_MAX_BYTES, False)),)
     except ConfigError as error:
         raise document.error(path, error.code, error.message, error.hint) from error
-
-
-def _reference(what: str) -> ConfigError:
-    return ConfigError(
-        what, code="reference-values", hint="name the reference-values.toml that `enarx image build` wrote"
-    )

@@ -223,7 +223,7 @@ def test_limits_are_kept() -> None:
 
 def test_every_key_has_a_place_in_the_policy() -> None:
     names = {one.name for one in fields(Policy)}
-    special = {"abi", "policy_flags", "platform_info_flags"}
+    special = {"abi", "policy_flags", "platform_info_flags", "include"}
     assert KEYS - special - set(STEWARD_KEYS) <= names
 
 

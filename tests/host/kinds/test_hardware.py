@@ -21,8 +21,13 @@ from enarx.host.image.layout import Image, open_image
 from enarx.host.kinds import Approval, Hardware, Plan, start_of
 from enarx.host.kinds.platform import checked
 from enarx.host.kinds.sev import ask_capabilities
-from enarx.host.kinds.snp import SIGNATURE_FILE_MAX_BYTES, TABLE_MAX_BYTES, read_certificates, read_id_block
-from enarx.host.kinds.vm import expected_digest
+from enarx.host.kinds.snp import (
+    SIGNATURE_FILE_MAX_BYTES,
+    TABLE_MAX_BYTES,
+    expected_digest,
+    read_certificates,
+    read_id_block,
+)
 from enarx.host.platform.kvm import read_kvm
 from enarx.host.platform.machine import Machine as Platform
 from enarx.host.platform.qemufacts import ask_qemu

@@ -9,6 +9,7 @@ import pytest
 
 from enarx import __version__
 from enarx.errors import HostError, UsageError
+from enarx.host.platform.amd import BESIDE_MIB
 from enarx.host.platform.facts import Facts
 from enarx.host.platform.firmware import TDX_METADATA
 from enarx.host.platform.qemufacts import QemuFacts
@@ -287,7 +288,8 @@ def test_without_cpuid_the_flags_of_the_kernel_are_believed(tmp_path: Path) -> N
 
 def test_the_memory_of_the_guest_is_what_must_be_locked(tmp_path: Path) -> None:
     tree = epyc_snp()
-    tree.files["/proc/self/limits"] = f"Max locked memory  {256 << 20}  {256 << 20}  bytes"
+    limit = 256 + BESIDE_MIB << 20
+    tree.files["/proc/self/limits"] = f"Max locked memory  {limit}  {limit}  bytes"
 
     small = facts_of(tree, tmp_path / "small", memory_mib=256)
     large = facts_of(tree, tmp_path / "large", memory_mib=257)

@@ -128,6 +128,12 @@ def test_signed_chip_key_takes_the_place_of_the_exported_one() -> None:
     found = Capabilities(pdh, pek + oca + cek, b"", 51, 1)
     assert platform_certificates(found) == pdh + pek + oca + cek
     assert platform_certificates(found, b"signed, ask, ark") == pdh + pek + oca + b"signed, ask, ark"
+    unsigned = cek[:0x414] + (0x1000).to_bytes(4, "little") + cek[0x418:]
+    with pytest.raises(HostError) as raised:
+        platform_certificates(Capabilities(pdh, pek + oca + unsigned, b"\x0f" * 64, 51, 1))
+    assert raised.value.code == "sev-cek"
+    assert f"https://kdsintf.amd.com/cek/id/{'0f' * 64}" in raised.value.hint
+    assert platform_certificates(Capabilities(pdh, pek + oca + unsigned, b"", 51, 1), cek) == pdh + pek + oca + cek
     with pytest.raises(HostError) as raised:
         platform_certificates(Capabilities(pdh, pek + oca, b"", 51, 1))
     assert raised.value.code == "sev-certificates"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from cryptography import x509
 
 from enarx.errors import ConfigError, EvidenceError
 from enarx.evidence import binding
+from enarx.evidence.reference import LaunchValue, format_reference_values
 from enarx.host.sev.simulated import launch
 from enarx.keep.attested import Attested, attest, attest_request
 from enarx.keep.attester_enrolled import EnrolledAttester, injected_area
@@ -193,10 +193,11 @@ def test_client_refuses_what_its_own_policy_does(honest: Attested) -> None:
 # --- the policy
 
 
-def test_policy_may_name_the_reference_values_of_an_image(tmp_path: Path) -> None:
+def test_policy_may_include_the_reference_values_of_an_image() -> None:
     digest = Files().digest()
-    files = {"image.toml": f'[sev]\nlaunch_digests = ["sha256:{digest}"]\n'.encode(), "sev.root": platform().root}
-    text = '[simulated_sev]\nroot = "sev.root"\nreference_values = "image.toml"\n'
+    values = [LaunchValue("sev-es", bytes.fromhex(digest), "EPYC-v4", 1), LaunchValue("snp", b"\x01" * 48, "EPYC", 1)]
+    files = {"values.toml": format_reference_values(values, "test"), "sev.root": platform().root}
+    text = '[simulated_sev]\nroot = "sev.root"\ninclude = "values.toml"\n'
     found = parse_policy(text.encode(), "policy.toml", lambda name, limit, private: files[name])
     assert found.simulated_sev is not None
     assert found.simulated_sev.policy.launch_digests == {bytes.fromhex(digest)}
@@ -216,10 +217,10 @@ def test_policy_may_name_the_reference_values_of_an_image(tmp_path: Path) -> Non
         (f'[simulated_sev]\nroot = "bad"\nlaunch_digests = ["{"ab" * 32}"]\n', "simulated-root"),
         (f'[sev]\napprovers = ["11"]\nlaunch_digests = ["{"ab" * 32}"]\n', "policy-value"),
         (f'[sev]\napproval = "9000h"\nlaunch_digests = ["{"ab" * 32}"]\n', "policy-value"),
-        ('[sev]\nreference_values = "bad"\n', "reference-values"),
-        ('[sev]\nreference_values = "empty"\n', "reference-values"),
-        ("[sev]\nreference_values = []\n", "policy-value"),
-        ("[sev]\nreference_values = [3]\n", "config-type"),
+        ('[sev]\ninclude = "bad"\n', "reference-syntax"),
+        ('[sev]\ninclude = "empty"\n', "reference-value"),
+        ("[sev]\ninclude = []\n", "policy-include"),
+        ("[sev]\ninclude = [3]\n", "policy-include"),
         ("sev = 3\n", "config-type"),
     ],
 )

@@ -87,7 +87,8 @@ def opened(sources: Sequence[str]) -> Iterator[Apt]:
 def download(url: str, target: Path, sha256: str) -> None:
     """Fetch ``url`` into ``target``, which gets these contents or is not written. HostError: ``image-apt``."""
     with _configured(()) as directory:
-        command = (_HELPER, "download-file", url, str(target), f"SHA256:{sha256}")
+        address = f"copy:{url.removeprefix('file:')}" if url.startswith("file:") else url  # else it is but linked to
+        command = (_HELPER, "download-file", address, str(target), f"SHA256:{sha256}")
         run(command, directory / "apt.conf", DOWNLOAD_SECONDS, f"fetch {url}")
 
 

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
@@ -48,10 +48,14 @@ _FIRMWARE: Final = "usr/share/ovmf/OVMF.amdsev.fd"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel with the modules that it needs, decompressed, by name."""
+    """A kernel with the modules that it needs, decompressed, by name.
+
+    ``made_with``: of one that was built here, the digest of its inputs and the tools, by what they are.
+    """
 
     vmlinuz: bytes
     modules: Mapping[str, bytes]
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
 
 def listed() -> frozenset[str]:
@@ -117,6 +121,7 @@ def build(
     HostError: whatever the inputs raise, ``image-list`` for a file that no input has, ``image-directory`` when
     ``directory`` is something else than an image, or cannot be written.
     """
+    _check_target(directory)
     names = listed()
     pieces = collect(lock, inputs, names.__contains__)
     missing = sorted(names - set(pieces))
@@ -134,20 +139,37 @@ def build(
         layout.FIRMWARE: firmware(lock, inputs),
     }
     providers = {path: piece.provider for path, piece in pieces.items()}
-    files |= describe(Built(kind, lock, files, found, providers))
+    files |= describe(Built(kind, lock, files, found, providers, kernel.made_with))
     with _replacing(directory) as draft:
         for name, data in files.items():
             (draft / name).write_bytes(data)
     return layout.open_image(directory)
 
 
-@contextlib.contextmanager
-def _replacing(directory: Path) -> Iterator[Path]:
-    """A directory to fill, that then takes the place of ``directory``. HostError (``image-directory``)."""
-    if directory.exists() and not (directory / layout.DESCRIPTION).is_file() and any(directory.iterdir()):
+def _check_target(directory: Path) -> None:
+    """Whether an image may be written to ``directory``. HostError (``image-directory``)."""
+    try:
+        taken = directory.exists() and not (directory / layout.DESCRIPTION).is_file() and any(directory.iterdir())
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    if taken:
         raise HostError(
             f"{directory} is there, and is no image", code="image-directory", hint="name another directory with -o"
         )
+
+
+def _unwritable(directory: Path, error: OSError) -> HostError:
+    return HostError(
+        f"the image cannot be written to {directory}: {error.strerror}",
+        code="image-directory",
+        hint="name another directory with -o",
+    )
+
+
+@contextlib.contextmanager
+def _replacing(directory: Path) -> Iterator[Path]:
+    """A directory to fill, that then takes the place of ``directory``. HostError (``image-directory``)."""
+    _check_target(directory)
     draft = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}")
     old = draft.with_suffix(".old")
     try:
@@ -157,11 +179,7 @@ def _replacing(directory: Path) -> Iterator[Path]:
             directory.rename(old)
         draft.rename(directory)
     except OSError as error:
-        raise HostError(
-            f"the image cannot be written to {directory}: {error.strerror}",
-            code="image-directory",
-            hint="name another directory with -o",
-        ) from error
+        raise _unwritable(directory, error) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         if not directory.exists() and old.exists():

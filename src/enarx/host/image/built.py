@@ -16,6 +16,7 @@ class Built:
     """An image as it has been put together. ``files``: those that are launched, by name.
 
     ``entries``: what is in the initial RAM disk, and ``providers`` the input that each of its files is from.
+    ``kernel``: how a kernel of our own was made; empty for Debian's.
     """
 
     kind: str
@@ -23,6 +24,7 @@ class Built:
     files: Mapping[str, bytes]
     entries: Mapping[str, Entry]
     providers: Mapping[str, str]
+    kernel: Mapping[str, str]
 
     @property
     def regular(self) -> dict[str, bytes]:

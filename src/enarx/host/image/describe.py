@@ -12,6 +12,7 @@ from enarx.host.image import layout
 from enarx.host.image.built import Built
 from enarx.host.image.collect import OWN
 from enarx.host.image.corim import format_corim
+from enarx.host.image.lock import quote
 from enarx.host.image.reference import launch_values
 from enarx.host.image.sbom import bill_of_materials
 
@@ -39,6 +40,9 @@ def _description(built: Built, beside: Mapping[str, bytes]) -> bytes:
         f"bytes = {built.trusted_bytes}",
         f"files = {len(built.regular)}",
     ]
+    if built.kernel:
+        lines += ["", "[kernel]  # built here: the digest of its inputs, among which are these tools"]
+        lines += [f"{key} = {quote(value)}" for key, value in built.kernel.items()]
     for name, data in {**built.files, **beside}.items():
         lines += [
             "",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Use = Literal["root", "kernel", "firmware", "tool"]
+Use = Literal["root", "kernel", "source", "firmware", "tool"]
 
 ARCHIVES: Final = {
     "bookworm": (
@@ -25,7 +25,8 @@ boot can start from."""
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A Debian package. ``use``: "root" is in the initial RAM disk, "tool" runs while it is built and is in no image.
+    """A Debian package. ``use``: "root" is in the initial RAM disk, "tool" runs while it is built and is in no image,
+    "source" is what a kernel of our own is built from, where there is to be one instead of Debian's.
 
     ``follow``: the package is a name for the newest of its kind, and what it depends on under that prefix is meant.
     """
@@ -38,6 +39,7 @@ class Wanted:
 
 PACKAGES: Final = (
     Wanted("linux-image-6.12-cloud-amd64", "kernel", follow="linux-image-"),
+    Wanted("linux-source-6.12", "source"),
     Wanted("ovmf-amdsev", "firmware", archive="sid"),
     Wanted("python3.11-minimal", "root"),
     Wanted("libpython3.11-minimal", "root"),

@@ -7,7 +7,7 @@
     [archive]                 sources of Debian packages, by name; where `enarx image lock` looks for newer ones
     bookworm = ["http://deb.debian.org/debian bookworm main", ...]
 
-    [[deb]]                   a Debian package: `use` is root, kernel, firmware or tool
+    [[deb]]                   a Debian package: `use` is root, kernel, source, firmware or tool
     name, version, archive, use, url, bytes, sha256
 
     [[wheel]]                 a wheel from PyPI
@@ -19,10 +19,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from enarx.errors import ConfigError
 from enarx.host.image.inputs import PACKAGES, WHEELS, Use
@@ -80,6 +80,11 @@ class Lock:
     archives: Mapping[str, tuple[str, ...]]
     debs: tuple[Deb, ...]
     wheels: tuple[Wheel, ...]
+
+    def for_kernel(self, kind: Literal["stock", "own"]) -> Lock:
+        """What goes into an image with that kernel: without the sources, or without Debian's kernel."""
+        other: Use = "source" if kind == "stock" else "kernel"
+        return replace(self, debs=tuple(deb for deb in self.debs if deb.use != other))
 
     @property
     def inputs(self) -> tuple[Deb | Wheel, ...]:
@@ -240,16 +245,17 @@ def format_lock(lock: Lock) -> bytes:
         "[archive]",
     ]
     for name, sources in lock.archives.items():
-        lines += [f"{name} = [", *(f"    {_quote(source)}," for source in sources), "]"]
+        lines += [f"{name} = [", *(f"    {quote(source)}," for source in sources), "]"]
     for deb in lock.debs:
         lines += ["", "[[deb]]"]
         for key in ("name", "version", "archive", "use", "url"):
-            lines.append(f"{key} = {_quote(getattr(deb, key))}")
-        lines += [f"bytes = {deb.size}", f"sha256 = {_quote(deb.sha256)}"]
+            lines.append(f"{key} = {quote(getattr(deb, key))}")
+        lines += [f"bytes = {deb.size}", f"sha256 = {quote(deb.sha256)}"]
     for wheel in lock.wheels:
-        lines += ["", "[[wheel]]", *(f"{key} = {_quote(getattr(wheel, key))}" for key in Wheel.__slots__)]
+        lines += ["", "[[wheel]]", *(f"{key} = {quote(getattr(wheel, key))}" for key in Wheel.__slots__)]
     return "\n".join(lines).encode() + b"\n"
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """A basic string of TOML, of text without control characters."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

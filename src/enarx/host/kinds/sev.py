@@ -24,7 +24,7 @@ from enarx.host.qemu.guest import Guest
 from enarx.host.qemu.hardware import Sev, capabilities_arguments, sev_arguments
 from enarx.host.qemu.monitor import Monitor
 from enarx.host.sev.launch import Session, Technology, launch_files, platform_certificates, release
-from enarx.host.sev.monitor import Capabilities, query_capabilities
+from enarx.host.sev.monitor import CERTIFICATES_MAX_BYTES, Capabilities, query_capabilities
 
 SHOWN_LINES: Final = 4
 """Lines of what QEMU says that an error shows."""
@@ -41,7 +41,7 @@ def start(plan: Plan) -> Started:
 def launch(kind: Technology, plan: Plan) -> Started:
     """The same for SEV or SEV-ES."""
     refuse_simulator(kind, plan)
-    refuse_hardware_options(kind, plan.hardware)
+    refuse_hardware_options(kind, plan.hardware, "--certificates")
     machine = machine_of(plan)
     facts = checked(kind, plan, machine.memory)
     image = open_image(plan.image or default_directory())
@@ -52,7 +52,8 @@ def launch(kind: Technology, plan: Plan) -> Started:
             hint="name it by --approver, with --steward; the tenant runs it by `enarx launch approve`",
         )
     capabilities = ask_capabilities(facts.qemu.path)
-    session = _begin(kind, plan.approval, capabilities)
+    certificates = platform_certificates(capabilities, _further(plan.hardware.certificates))
+    session = _begin(kind, plan.approval, certificates)
     with tempfile.TemporaryDirectory(prefix="enarx-sev-") as directory:
         owner_key, parameters = _write(Path(directory), launch_files(session))
         sev = Sev(capabilities.cbitpos, owner_key, parameters, session.policy)
@@ -103,9 +104,18 @@ def ask_capabilities(program: str) -> Capabilities:
         monitor.join(JOIN_SECONDS)
 
 
-def _begin(kind: Technology, approval: Approval, capabilities: Capabilities) -> Session:
+def _further(path: Path | None) -> bytes:
+    """Certificates that the host has got from AMD. Raises UsageError."""
+    if path is None:
+        return b""
+    from enarx.evidence.launchfile import read_bounded
+
+    return read_bounded(path, CERTIFICATES_MAX_BYTES, "file of SEV certificates")
+
+
+def _begin(kind: Technology, approval: Approval, certificates: bytes) -> Session:
     manifest, signatures = approval.launched()
-    session = approval.approver.begin(kind, platform_certificates(capabilities), manifest, signatures)
+    session = approval.approver.begin(kind, certificates, manifest, signatures)
     if bool(session.policy & _ENCRYPTED_STATE) != (kind == "sev-es"):
         raise HostError(
             f"the approver asks for a guest with policy {session.policy:#x}, which is not one of {kind}",

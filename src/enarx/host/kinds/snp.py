@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Final
 
 from enarx.errors import MalformedError, UsageError
-from enarx.evidence.launchfile import read_bounded
+from enarx.evidence.launchfile import kernel_hashes, read_bounded, read_firmware
 from enarx.evidence.snp import certtable
 from enarx.evidence.snp.idblock import ID_AUTH_BYTES, ID_BLOCK_BYTES, IdAuth, IdBlock
-from enarx.host.image.layout import default_directory, open_image
+from enarx.evidence.snp.measure import launch_digest
+from enarx.evidence.vcpu import vcpu_signature
+from enarx.evidence.vmsa import Vcpus
+from enarx.host.image.layout import Image, default_directory, open_image
 from enarx.host.kinds import Hardware, Plan, Started, refuse_approver, refuse_hardware_options, refuse_simulator
 from enarx.host.kinds.platform import checked
-from enarx.host.kinds.vm import expected_digest, machine_of
+from enarx.host.kinds.vm import machine_of
 from enarx.host.qemu.command import Descriptors
 from enarx.host.qemu.guest import Guest
 from enarx.host.qemu.hardware import HOST_DATA_BYTES, Snp, snp_arguments
+from enarx.host.qemu.machine import CPU_MODEL, Machine
 
 SIGNATURE_FILE_MAX_BYTES: Final = 64 * 1024
 """Largest signature file of `enarx sign` (bytes): it has 4192 numbers of at most three digits."""
@@ -49,6 +53,13 @@ def start(plan: Plan) -> Started:
     plan.detail(f"SEV-SNP guest: {machine}, policy {launch.policy:#x}, HOST_DATA {launch.host_data.hex()}")
     guest = Guest(facts.qemu.path, arguments)
     return Started(guest.carry(), guest.pid, None, str(machine), "KVM with SEV-SNP")
+
+
+def expected_digest(image: Image, machine: Machine) -> bytes:
+    """The launch digest (48 bytes) that the firmware will compute. Raises UsageError or MalformedError."""
+    hashes = kernel_hashes(image.kernel, image.initrd, image.cmdline)
+    vcpus = Vcpus(machine.cpus, vcpu_signature(CPU_MODEL))
+    return launch_digest(read_firmware(image.firmware), vcpus, hashes)
 
 
 def read_id_block(hardware: Hardware) -> tuple[IdBlock | None, IdAuth | None]:

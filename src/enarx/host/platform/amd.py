@@ -26,6 +26,8 @@ from enarx.host.platform.sevfirmware import SEV_DEVICE, SevFirmware, read_sev, r
 
 VCEK_API: Final = (1, 51)
 """The oldest SEV-SNP firmware ABI that Linux's host support accepts (56860; ``drivers/crypto/ccp/sev-dev.c``)."""
+BESIDE_MIB: Final = 16
+"""What KVM pins beside a guest's memory (MiB): its firmware, which QEMU registers too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def _rows(facts: Facts, wanted: _Technology, firmware: Row, *, pinned: bool) -> 
         firmware,
         # Of SEV and SEV-ES, KVM pins all memory of the guest and counts it (sev_pin_memory); an SNP guest's private
         # memory is a guest_memfd, which is not counted.
-        memlock_row(facts, facts.needs.memory_mib, required=pinned),
+        memlock_row(facts, facts.needs.memory_mib + BESIDE_MIB, required=pinned),
     )
 
 

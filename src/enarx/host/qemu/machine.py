@@ -14,8 +14,8 @@ DEFAULT_MEMORY_MIB: Final = 512
 MIN_MEMORY_MIB: Final = 128
 MAX_MEMORY_MIB: Final = 1 << 20
 """Memory of a guest, in MiB: 128 MiB to 1 TiB."""
-MAX_CPUS: Final = 64
-"""vCPUs of a guest (count)."""
+MAX_CPUS: Final = 32
+"""vCPUs of a guest (count): an image states the launch digests of as many."""
 
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,9})([MGT])(?:i?B)?", re.IGNORECASE)
 _MIB: Final = {"M": 1, "G": 1 << 10, "T": 1 << 20}

@@ -23,6 +23,10 @@ from enarx.host.sev.monitor import Capabilities, Monitor, inject_secret, query_g
 SEV_CERTIFICATE_BYTES: Final = 2084
 CEK_AT: Final = slice(2 * SEV_CERTIFICATE_BYTES, 3 * SEV_CERTIFICATE_BYTES)
 """Where the exported chain has the CEK: behind PEK and OCA (SEV API 55766, 5.10)."""
+CEK_URL: Final = "https://kdsintf.amd.com/cek/id/"
+"""Where AMD gives out signed CEKs, by the chip's id in hexadecimal."""
+_SIGNER: Final = slice(0x414, 0x418)  # usage of the key behind the first signature (appendix C.1)
+_NOBODY: Final = (0x1000).to_bytes(4, "little")
 LAUNCHED: Final = "launch-secret"
 """State of a guest that is measured and may be given a secret (QEMU's SevState)."""
 
@@ -61,7 +65,7 @@ def platform_certificates(capabilities: Capabilities, further: bytes = b"") -> b
     """The platform's certificates, one after another.
 
     ``further`` is what the host got from AMD for this chip: the signed CEK, which takes the place of the unsigned one
-    that firmware exports, and behind it ASK and ARK, or nothing. HostError (``sev-certificates``).
+    that firmware exports, and behind it ASK and ARK, or nothing. HostError (``sev-certificates``, ``sev-cek``).
     """
     chain = capabilities.chain
     if len(chain) != 3 * SEV_CERTIFICATE_BYTES:
@@ -69,6 +73,12 @@ def platform_certificates(capabilities: Capabilities, further: bytes = b"") -> b
             f"the platform's chain has {len(chain)} bytes, not those of PEK, OCA and CEK",
             code="sev-certificates",
             hint="update the SEV firmware of this machine",
+        )
+    if not further and chain[CEK_AT][_SIGNER] == _NOBODY:
+        raise HostError(
+            "the platform's chip key (CEK) comes without AMD's signature, and no approver can believe it",
+            code="sev-cek",
+            hint=f"fetch it from {CEK_URL}{capabilities.chip_id.hex()}, and give that file by --certificates",
         )
     return capabilities.pdh + chain[: CEK_AT.start] + (further or chain[CEK_AT])
 

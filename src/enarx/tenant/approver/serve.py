@@ -49,7 +49,7 @@ class Settings:
             raise ConfigError(
                 f"{self.config} has no [sev] table, so no launch could be approved",
                 code="policy-no-table",
-                hint="add [sev] with launch_digests, or reference_values of an image",
+                hint="add [sev] with launch_digests, or include an image's reference values",
             )
         return policy
 
