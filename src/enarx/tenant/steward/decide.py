@@ -16,7 +16,11 @@ from enarx.errors import EvidenceError, MalformedError, PolicyError
 from enarx.evidence import snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.authentic import Authentic
-from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID
+from enarx.evidence.binding import (
+    KVM_EVIDENCE_OID,
+    MANIFEST_OID,
+    report_data,
+)
 from enarx.evidence.certificate import Extension
 from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA, Verifier
@@ -201,7 +205,7 @@ class _Case:
         """A SEV launch that an approver vouches for: what it was is in the approval, for there is no report."""
         self.stage = "authentication"
         keep = authenticate_enrolled(
-            value, csr.spki, self.judge.policy, self.judge.authority, self.now,
+            value, report_data(csr.spki), self.judge.policy, self.judge.authority, self.now,
             verifier=self.judge.verifier, trail=self.rules,
         )  # fmt: skip
         proof, launch = keep.proof, keep.value.launch
