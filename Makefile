@@ -6,7 +6,7 @@ UPGRADE ?=
 RUNS ?= 200000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests demo test lint bench fuzz lock clean lint-ruff lint-format lint-types lint-imports
+.PHONY: help setup setup-tests demo test lint docs bench fuzz lock clean lint-ruff lint-format lint-types lint-imports
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,10 @@ lint-types:
 
 lint-imports:
 	@$(BIN)/lint-imports --no-cache --no-logo
+
+docs: setup-tests ## build the site of docs/ into build/docs/html; a warning is an error
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -d build/docs/doctrees docs build/docs/html
+	@echo "build/docs/html/index.html"
 
 bench: setup-tests ## measure against the bars, as ratios, and write JSON
 	@$(BIN)/python -m bench

@@ -4,7 +4,8 @@ A block fenced as ``console`` or ``sh`` is a sequence of commands (``console``: 
 output). Each block runs in a directory of its own, prepared with what the text calls by name: ``app.wasm``, a program
 that prints a line, ``app.enarx``, the same as a package, ``Enarx.toml`` with the three standard streams, ``app/``, both
 of these with files, to be packed, ``data/``, a real report with its VCEK and a policy that accepts it, the files of a
-launch, and a Steward's CA. The registry that is shown at ``localhost:5000`` runs at another port.
+launch, and a Steward's CA. The registry that is shown at ``localhost:5000`` runs at another port. The tutorial and the
+how-to guides are sessions: test_guides.py runs those.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.archives import pack
 from tests.evidence.ovmf_images import AMD_SEV_SECTIONS, ovmf_image
 from tests.registry.running import registry
 from tests.support import ROOT
+from tests.test_guides import GUIDES
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
     ROOT.glob("docs/**/*.md")
@@ -159,7 +161,11 @@ def write_launch_files(folder: Path) -> None:
         (folder / name).write_bytes(bytes(4096))
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if runnable(block)], ids=str)
+ALONE = [block for block in BLOCKS if runnable(block) and ROOT / block.document not in GUIDES]
+"""Blocks that need no other: all but those of the guides."""
+
+
+@pytest.mark.parametrize("block", ALONE, ids=str)
 def test_documented_commands_work(block: Block, workspace: Path, request: pytest.FixtureRequest) -> None:
     homes: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
     environment = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}

@@ -21,6 +21,7 @@ LOCKS = {
         *SETTINGS["project"]["dependencies"],
         *(line for lines in SETTINGS["project"]["optional-dependencies"].values() for line in lines),
         *GROUPS["build"],
+        *GROUPS["docs"],
         *(line for line in GROUPS["dev"] if isinstance(line, str)),
     ],
 }
