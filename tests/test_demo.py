@@ -92,6 +92,14 @@ def test_demo_shows_what_each_party_did_and_what_it_proved() -> None:
     assert "\x1b" not in said
 
 
+def test_demo_ends_with_who_had_to_be_trusted() -> None:
+    said = run_demo().stdout.decode().partition("Who has to be trusted?")[2]
+    assert "Process Keep (SIMULATED) (from its evidence)" in said
+    assert "Nothing is proved about the host" in " ".join(said.split())
+    assert re.search(r"^ \[C\] Hypervisor +Cloud provider +● assumed$", said, re.MULTILINE)
+    assert "9 of 9 layers have to be trusted: 0 proved" in said
+
+
 def test_demo_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     done = run_demo(TMPDIR=str(tmp_path))
     assert done.returncode == 0

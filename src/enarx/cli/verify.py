@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from enarx.tenant.client import Expectation, Verdict
+    from enarx.tenant.policy import Policy
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from enarx.tenant.peer import place, shown_chain
 
     host, port = place(args.url)
-    now, expected = moment(args.at), _expectation(args)
+    now, expected = moment(args.at), expectation_of(args)
     verdict = verify(shown_chain(host, port), host, expected, now)
     if args.json:
         print(json.dumps(verdict.as_json()))
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     return verdict.error.exit_status if verdict.error else 0
 
 
-def _expectation(args: argparse.Namespace) -> Expectation:
+def expectation_of(args: argparse.Namespace, policy: Policy | None = None) -> Expectation:
+    """What the options say that is expected, by ``policy`` or that of ``--policy``; UsageError, ConfigError."""
     from enarx.cli.authority import authority_bytes
     from enarx.cli.keyfile import read_input
     from enarx.cli.policy import read_signatures
@@ -75,7 +77,7 @@ def _expectation(args: argparse.Namespace) -> Expectation:
     from enarx.tenant.steward.files import read_policy
 
     return Expectation(
-        policy=read_policy(args.policy),
+        policy=policy or read_policy(args.policy),
         manifest=read_input(args.manifest, MAX_BYTES, "manifest") if args.manifest else None,
         authority=authority_bytes("--ca", args.ca),
         chain=split_certificates(read_input(args.chain, BUNDLE_MAX_BYTES, "chain")) if args.chain else (),
