@@ -17,14 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from enarx.evidence import snp
     from enarx.evidence.appraisal import Rule
-    from enarx.evidence.authentic import Authentic
-    from enarx.evidence.sev.enrolled import EnrolledKeep
     from enarx.manifest import Manifest
     from enarx.tenant.client import Expectation
     from enarx.tenant.judgement import Launched
-    from enarx.tenant.keepchain import KeepChain
     from enarx.trust.keep import Judged
     from enarx.trust.model import Fact, Stack
 
@@ -78,6 +74,7 @@ def of_chain(shown: Sequence[bytes], host: str | None, args: argparse.Namespace,
     from enarx.cli.policy import moment
     from enarx.tenant.client import verify
     from enarx.tenant.keepchain import read_chain
+    from enarx.tenant.keepevidence import authenticated
     from enarx.trust.keep import Judged
 
     now, expected = moment(args.at), _expectation(args)
@@ -107,6 +104,7 @@ def _unjudged(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, s
     from enarx.evidence.snp.enarx import parse_manifest_digest
     from enarx.tenant.judgement import judge_key, judge_launch
     from enarx.tenant.keepchain import read_chain
+    from enarx.tenant.keepevidence import authenticated
     from enarx.trust.keep import Judged
 
     rules: list[Rule] = []
@@ -130,37 +128,6 @@ def _unjudged(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, s
     except EvidenceError as error:
         case = replace(case, error=error, says_simulated=_says_simulated(shown))
     return replace(case, verifier=_verifier(case, b""))
-
-
-def authenticated(
-    chain: KeepChain, expected: Expectation, now: datetime, rules: list[Rule]
-) -> Authentic[snp.Report | EnrolledKeep]:
-    """The evidence in a chain's leaf, once it is authentic."""
-    from enarx.evidence import snp
-    from enarx.evidence.signature import PYCA
-    from enarx.evidence.snp.enarx import parse_evidence
-    from enarx.evidence.snp.roots import AMD_ROOTS
-    from enarx.tenant.judgement import authenticate_enrolled
-
-    if chain.technology == "sev":
-        return authenticate_enrolled(
-            chain.evidence, chain.spki, expected.policy, _trusted(expected), now, verifier=PYCA, trail=rules
-        )
-    evidence = parse_evidence(chain.evidence)
-    lists = dict.fromkeys((*(one.crl for one in evidence.crls), *expected.crls))
-    collateral = snp.Collateral(evidence.vcek, expected.chain, tuple(lists))
-    trust = snp.Trust((*AMD_ROOTS, *expected.policy.simulated_roots))
-    return snp.authenticate(snp.parse(evidence.report), collateral, now, trust=trust, trail=rules)
-
-
-def _trusted(expected: Expectation) -> bytes | None:
-    """The CA whose approvals of SEV launches are believed: named, or pinned by the manifest that was given."""
-    from enarx.manifest import parse
-
-    if expected.authority is None and expected.manifest is not None:
-        steward = parse(expected.manifest).steward
-        return bytes.fromhex(steward.ca.removeprefix("sha256:")) if steward is not None else None
-    return expected.authority
 
 
 def _says_simulated(shown: Sequence[bytes]) -> bool:
