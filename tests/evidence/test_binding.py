@@ -113,3 +113,31 @@ def test_our_identifiers_are_made_from_the_guid_that_the_module_names() -> None:
     parts = [guid[at : at + 4] for at in range(0, 20, 4)] + [guid[20:26], guid[26:]]
     arc = ".".join(("1.2.840.113556.1.8000.2554", *(str(int(part, 16)) for part in parts)))
     assert (f"{arc}.1", f"{arc}.2") == (binding.MANIFEST_OID, binding.MANIFEST_DIGEST_OID)
+
+
+def test_session_digest_written_by_hand() -> None:
+    whole = b"enarx session v1\0" + hashlib.sha384(b"key").digest() + b"n" * 32 + b"e" * 32
+    assert binding.session_digest(b"key", b"n" * 32, b"e" * 32) == hashlib.sha384(whole).digest()
+
+
+@pytest.mark.parametrize(("nonce", "exporter"), [(31, 32), (32, 33), (0, 0)])
+def test_session_digest_of_other_sizes_is_refused(nonce: int, exporter: int) -> None:
+    with pytest.raises(MalformedError):
+        binding.session_digest(b"key", bytes(nonce), bytes(exporter))
+
+
+def test_report_data_of_sessions_is_over_all_of_them_in_their_order() -> None:
+    one, two = b"1" * 48, b"2" * 48
+    assert binding.session_report_data([one, two]) == hashlib.sha512(b"enarx sessions v1\0" + one + two).digest()
+    assert len({binding.session_report_data(given) for given in ([one], [two], [one, two], [two, one])}) == 4
+
+
+@pytest.mark.parametrize("digests", [[], [b"1" * 48] * 65, [b"1" * 47], [b"1" * 48, b"2" * 49]], ids=len)
+def test_report_data_of_no_sessions_or_too_many_is_refused(digests: list[bytes]) -> None:
+    with pytest.raises(MalformedError):
+        binding.session_report_data(digests)
+
+
+@given(st.binary(max_size=200), st.lists(st.binary(min_size=48, max_size=48), min_size=1, max_size=64))
+def test_report_data_of_a_key_is_never_that_of_sessions(key: bytes, digests: list[bytes]) -> None:
+    assert binding.report_data(key) != binding.session_report_data(digests)

@@ -11,8 +11,11 @@ import pytest
 from tests.support import ROOT
 
 LINT = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
-SHARED = ("errors", "archive", "config", "enrolment", "envelope", "manifest", "manifest_rules", "sealing", "wire")
-PACKAGES = ("evidence", "keep", "host", "tenant", "trust", "simulator", "cli")
+SHARED = (
+    "errors", "archive", "challenge", "config", "enrolment", "envelope", "exporter", "manifest", "manifest_rules",
+    "sealing", "wire",
+)  # fmt: skip
+PACKAGES = ("evidence", "keep", "host", "tenant", "connect", "trust", "simulator", "cli")
 
 
 def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +55,13 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         ("simulator/device", "import enarx.host"),
         ("wire", "import enarx.config"),
         ("sealing", "import cryptography"),
+        ("challenge", "import enarx.exporter"),
+        ("exporter", "import enarx.errors"),
+        ("exporter", "import OpenSSL"),
+        ("connect/client", "import enarx.keep"),
+        ("connect/client", "import enarx.host"),
+        ("connect/client", "import enarx.simulator"),
+        ("tenant/client", "import enarx.connect"),
         ("enrolment", "from enarx.evidence import binding"),
         ("manifest_rules", "import enarx.config"),
         ("config", "import tomlkit"),
@@ -77,6 +87,8 @@ def test_a_forbidden_import_is_refused(tmp_path: Path, module: str, source: str)
             "import socket\nimport enarx\nfrom enarx import archive, config, enrolment, envelope, wire\n"
             "from enarx.evidence import binding",
         ),
+        ("keep/challenges", "from enarx import challenge, exporter\nfrom cryptography import x509"),
+        ("connect/client", "import httpx\nimport enarx.tenant.policy\nfrom enarx import challenge, exporter"),
         ("keep/engine", "import wasmtime\nfrom wasmtime import _ffi"),
         ("host/launch", "import enarx.simulator\nimport enarx.evidence.chain\nimport enarx.manifest"),
         ("host/load", "from enarx import archive, envelope"),

@@ -254,9 +254,9 @@ def _approval(args: argparse.Namespace, content: _Content) -> Approval | None:
         raise UsageError(
             "--simulator-misbehave is for the simulated processor of SEV-SNP", hint="leave it out, or --approver"
         )
-    from enarx.cli.authority import authority_digest
     from enarx.host.kinds import Approval
     from enarx.host.sev.approver import HttpApprover
+    from enarx.tenant.authority import authority_digest
 
     ca = authority_digest("--approver-ca", args.approver_ca) if args.approver_ca else content.steward.ca
     approver = HttpApprover.at(args.approver, bytes.fromhex(ca.removeprefix("sha256:")))
@@ -299,8 +299,8 @@ def steward_pin(args: argparse.Namespace) -> StewardPin | None:
             if value:
                 raise UsageError(f"{option} goes with --steward", hint="name the Steward, or leave it out")
         return None
-    from enarx.cli.authority import authority_digest
     from enarx.manifest import StewardPin
+    from enarx.tenant.authority import authority_digest
 
     if not args.steward_ca:
         raise UsageError(

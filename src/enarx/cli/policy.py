@@ -76,7 +76,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from enarx.cli.authority import authority_bytes
+    from enarx.tenant.authority import authority_bytes
     from enarx.tenant.steward.decide import make_judge
     from enarx.tenant.steward.files import read_policy
 

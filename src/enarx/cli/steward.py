@@ -164,8 +164,8 @@ def _announce(host: str, port: int, authority: CertificateAuthority) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from enarx.cli.authority import authority_bytes
     from enarx.cli.policy import read_requests, report
+    from enarx.tenant.authority import authority_bytes
     from enarx.tenant.steward.decide import make_judge
     from enarx.tenant.steward.files import read_policy
 

@@ -44,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--evidence", metavar="FILE",
         help="an SEV-SNP report (with --vcek, --vlek or --certs), a chain that a Keep has shown, or SEV certificates",
     )  # fmt: skip
+    parser.add_argument("--bundle", metavar="FILE", help="what `enarx bundle save` has written")
     parser.add_argument("--host", action="store_true", help="this machine, by its own account")
     parser.add_argument(
         "--compare", metavar="LIST", help=f"show these side by side: {', '.join(CHOICES[:3])}, or keep-KIND of "
@@ -59,6 +60,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     endorsement.add_argument("--vcek", metavar="FILE", help="VCEK certificate of the chip, for a report")
     endorsement.add_argument("--vlek", metavar="FILE", help="VLEK certificate of the provider, for a report")
     endorsement.add_argument("--certs", metavar="FILE", help="certificate table from an extended report")
+    parser.add_argument(
+        "--no-fresh", dest="fresh", action="store_false",
+        help="judge the evidence in the certificate alone, for Keeps that do not answer challenges",
+    )  # fmt: skip
     parser.add_argument("--at", metavar="TIME", help="judge as of this time (2025-01-09T22:14:21Z); default: now")
     parser.add_argument(
         "--sbom", metavar="FILE", help="bill of materials (CycloneDX) of the image or package, for versions and digests"
@@ -105,10 +110,10 @@ def _subject(args: argparse.Namespace) -> Seen | None:
     """What is looked at, where anything is."""
     from enarx.cli import trustevidence
 
-    given = [name for name in ("subject", "evidence", "host") if getattr(args, name)]
+    given = [name for name in ("subject", "evidence", "bundle", "host") if getattr(args, name)]
     if len(given) > 1 or not (given or args.compare):
         raise UsageError(
-            "one of URL, --evidence and --host says what to look at, or --compare what to show",
+            "one of URL, --evidence, --bundle and --host says what to look at, or --compare what to show",
             code="usage",
             hint="try `enarx trust --compare vm,container,keep`",
         )
@@ -116,9 +121,11 @@ def _subject(args: argparse.Namespace) -> Seen | None:
         return trustevidence.served(args)
     if given == ["evidence"]:
         return trustevidence.in_file(args)
+    if given == ["bundle"]:
+        return trustevidence.in_bundle(args)
     for option in ("policy", "manifest", "ca", "chain", "crl", "signature", "vcek", "vlek", "certs", "at"):
         if getattr(args, option):
-            raise UsageError(f"--{option} goes with a URL or with --evidence", code="usage", hint="name the Keep")
+            raise UsageError(f"--{option} goes with a URL, --evidence or --bundle", code="usage", hint="name the Keep")
     if args.host:
         from enarx.cli.trusthost import this_machine
         from enarx.host.platform.machine import Machine

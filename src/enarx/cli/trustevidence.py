@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from enarx.evidence.appraisal import Rule
     from enarx.manifest import Manifest
-    from enarx.tenant.client import Expectation
+    from enarx.tenant.client import Expectation, Verdict
     from enarx.tenant.judgement import Launched
     from enarx.trust.keep import Judged
     from enarx.trust.model import Fact, Stack
@@ -38,11 +38,45 @@ class Seen:
 
 def served(args: argparse.Namespace) -> Seen:
     """The Keep that serves at ``args.subject``; StreamError when nobody is there."""
+    from enarx.cli.policy import moment
+    from enarx.tenant.client import verify
     from enarx.tenant.peer import place, shown_chain
 
     _refuse(args, _OF_REPORTS, "an --evidence report")
     host, port = place(args.subject)
-    return of_chain(shown_chain(host, port), host, args, args.subject)
+    now, expected = moment(args.at), _expectation(args)
+    if expected is None:
+        return _unpoliced(shown_chain(host, port), args, now, args.subject)
+    if args.fresh:
+        shown, verdict = _challenged(host, port, expected, now)
+    else:
+        shown = shown_chain(host, port)
+        verdict = verify(shown, host, expected, now)
+    return _verdict(shown, verdict, expected, now, args.subject)
+
+
+def in_bundle(args: argparse.Namespace) -> Seen:
+    """The Keep whose bundle is the file ``args.bundle``, judged as `enarx bundle verify` does."""
+    from enarx.cli.keyfile import read_input
+    from enarx.cli.policy import moment
+    from enarx.connect.bundle import BUNDLE_MAX_BYTES, read_bundle, verify_bundle
+    from enarx.manifest import MAX_BYTES
+    from enarx.tenant.authority import authority_bytes
+    from enarx.tenant.steward.files import read_policy
+    from enarx.trust.model import Text
+
+    _refuse(args, (*_OF_REPORTS, "chain", "crl", "signature"), "a Keep that serves, or --evidence")
+    bundle = read_bundle(read_input(args.bundle, BUNDLE_MAX_BYTES, "bundle"))
+    policy = read_policy(args.policy) if args.policy else bundle.policy.parsed()
+    at = moment(args.at) if args.at else bundle.saved
+    manifest = read_input(args.manifest, MAX_BYTES, "manifest") if args.manifest else bundle.manifest
+    authority = authority_bytes("--ca", args.ca) or bundle.authority
+    verdict = verify_bundle(bundle, policy, at, manifest=manifest, ca=authority)
+    expected = replace(bundle.expectation(policy), manifest=manifest, authority=authority)
+    seen = _verdict(bundle.certificates, verdict, expected, at, f"{args.bundle} ({bundle.url})")
+    if args.policy:
+        return seen
+    return replace(seen, stack=replace(seen.stack, notes=(*seen.stack.notes, Text("note.bundle"))))
 
 
 def in_file(args: argparse.Namespace) -> Seen:
@@ -60,7 +94,7 @@ def in_file(args: argparse.Namespace) -> Seen:
     if is_sev(data) and len(data) != SEV_REPORT_BYTES:
         return _of_sev_platform(data, args)
     if data[:1] == b"\x30" or b"-----BEGIN CERTIFICATE-----" in data:
-        return of_chain(split_certificates(data), None, args, args.evidence)
+        return _of_chain(split_certificates(data), args)
     raise MalformedError(
         f"{args.evidence} is neither an SEV-SNP report ({REPORT_BYTES} bytes), nor a Keep's chain of certificates, "
         "nor the certificates of a SEV platform",
@@ -69,19 +103,39 @@ def in_file(args: argparse.Namespace) -> Seen:
     )
 
 
-def of_chain(shown: Sequence[bytes], host: str | None, args: argparse.Namespace, subject: str) -> Seen:
-    """A chain that a Keep has shown (DER, leaf first), for the name ``host`` where there is one."""
+def _of_chain(shown: Sequence[bytes], args: argparse.Namespace) -> Seen:
+    """A chain that a Keep has shown (DER, leaf first), whatever its name."""
     from enarx.cli.policy import moment
     from enarx.tenant.client import verify
+
+    now, expected = moment(args.at), _expectation(args)
+    if expected is None:
+        return _unpoliced(shown, args, now, args.evidence)
+    return _verdict(shown, verify(shown, None, expected, now), expected, now, args.evidence)
+
+
+def _challenged(host: str, port: int, expected: Expectation, now: datetime) -> tuple[Sequence[bytes], Verdict]:
+    """What a Keep shows that answers a challenge. Raises what stands for no verdict: nobody there, or no answer."""
+    from enarx.connect.attestor import Attestor
+    from enarx.connect.sockets import look
+
+    seen = look(Attestor(expected, now=lambda: now), host, port)
+    if seen.verdict is None or (seen.verdict.accepted and seen.error is not None):
+        raise seen.error or AssertionError("neither a verdict nor an error")
+    return seen.chain, seen.verdict
+
+
+def _unpoliced(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, subject: str) -> Seen:
+    _refuse(args, _NEEDS_POLICY, "a --policy")
+    return _seen(_unjudged(shown, args, now, subject))
+
+
+def _verdict(shown: Sequence[bytes], verdict: Verdict, expected: Expectation, now: datetime, subject: str) -> Seen:
+    """The stack of a Keep on which there is a verdict."""
     from enarx.tenant.keepchain import read_chain
     from enarx.tenant.keepevidence import authenticated
     from enarx.trust.keep import Judged
 
-    now, expected = moment(args.at), _expectation(args)
-    if expected is None:
-        _refuse(args, _NEEDS_POLICY, "a --policy")
-        return _seen(_unjudged(shown, args, now, subject))
-    verdict = verify(shown, host, expected, now)
     case = Judged(subject, now, verdict.rules, error=verdict.error, appraised=True)
     rules: list[Rule] = []
     try:
@@ -227,14 +281,14 @@ def _launched(case: Judged, report: Launched, args: argparse.Namespace, rules: l
 
 
 def _expectation(args: argparse.Namespace) -> Expectation | None:
-    from enarx.cli.verify import expectation_of
+    from enarx.cli.expectation import expectation_of
 
     return expectation_of(args) if args.policy else None
 
 
 def _collateral_alone(args: argparse.Namespace) -> Expectation:
     """What was given along, with no policy that could accept anything."""
-    from enarx.cli.verify import expectation_of
+    from enarx.cli.expectation import expectation_of
     from enarx.tenant.policy import Policy
 
     return expectation_of(args, Policy(b"", ""))

@@ -38,7 +38,16 @@ TDX_EVIDENCE_OID: Final = f"{_ARC}.4"
 SEV_EVIDENCE_OID: Final = f"{_ARC}.5"
 """Extension of a request and a certificate: that this key belongs to an approved SEV launch, see `sev_evidence`."""
 
+NONCE_BYTES: Final = 32
+"""Size of a client's nonce, and of the value that a TLS session exports (RFC 9266 4.1) (bytes)."""
+SESSION_DIGEST_BYTES: Final = 48
+"""Size of the digest that stands for one challenged TLS session, SHA-384 (bytes)."""
+SESSIONS_MAX: Final = 64
+"""Sessions that one report may be over (count)."""
+
 _SECRET_LABEL: Final = b"enarx secret v1\0"
+_SESSION_LABEL: Final = b"enarx session v1\0"
+_SESSIONS_LABEL: Final = b"enarx sessions v1\0"
 _ENROLMENT_LABEL: Final = b"enarx sev enrolment v1\0"
 
 _OCTET_STRING: Final = 0x04
@@ -52,6 +61,27 @@ def report_data(spki_der: bytes, *, hash: Literal["sha384", "sha256"] = "sha384"
     SHA-384 for P-384 keys (SNP), SHA-256 for P-256 keys (SGX), as in the published Enarx. A verifier compares all 64.
     """
     return hashlib.new(hash, spki_der).digest().ljust(REPORT_DATA_BYTES, b"\0")
+
+
+def session_digest(spki_der: bytes, nonce: bytes, exporter: bytes) -> bytes:
+    """What stands for one TLS session in fresh evidence: SHA-384 of label, SHA-384 of the Keep's SPKI, nonce, exporter.
+
+    ``exporter`` is the session's ``tls-exporter`` (RFC 9266); it and the nonce have 32 bytes. Raises MalformedError.
+    """
+    if len(nonce) != NONCE_BYTES or len(exporter) != NONCE_BYTES:
+        raise _malformed(f"a nonce of {len(nonce)} bytes and an exporter of {len(exporter)}, not {NONCE_BYTES}")
+    return hashlib.sha384(_SESSION_LABEL + hashlib.sha384(spki_der).digest() + nonce + exporter).digest()
+
+
+def session_report_data(digests: Sequence[bytes]) -> bytes:
+    """The 64 bytes that fresh evidence over these sessions must carry: SHA-512 of label and digests, in their order.
+
+    All 64 are digest, so that it is never `report_data` of a key, which ends in zeros. Raises MalformedError unless
+    there are 1 to ``SESSIONS_MAX`` digests of their one size.
+    """
+    if not 1 <= len(digests) <= SESSIONS_MAX or any(len(one) != SESSION_DIGEST_BYTES for one in digests):
+        raise _malformed(f"not 1 to {SESSIONS_MAX} digests of {SESSION_DIGEST_BYTES} bytes")
+    return hashlib.sha512(_SESSIONS_LABEL + b"".join(digests)).digest()
 
 
 def secret_info(manifest_digest: bytes, name: str) -> bytes:

@@ -13,29 +13,44 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from enarx.keep.loop import Loop
 from enarx.keep.tls import HANDSHAKE_SECONDS, start_server
 
+if TYPE_CHECKING:
+    from enarx.keep.challenges import Challenges
+
 CONNECTIONS: Final = 128
 """Connections of one listener that the host may have handed over and the workload has not accepted."""
 HANDSHAKES: Final = 96
-"""How many of them may be in their handshake."""
+"""How many of them may be in their handshake, or wait for fresh evidence."""
+
+CHALLENGE_SECONDS: Final = 10.0
+"""How long a client may take, from the end of its handshake, to ask for evidence and to have it (seconds)."""
 
 
 class ConnectionQueue:
-    """The ``Backlog`` of one listener. ``credit(n)`` lets the host hand over ``n`` more connections."""
+    """The ``Backlog`` of one listener. ``credit(n)`` lets the host hand over ``n`` more connections.
+
+    With ``challenges`` clients may ask for fresh evidence first; ``tls`` is then a context of theirs.
+    """
 
     def __init__(
-        self, loop: Loop, tls: ssl.SSLContext | None, credit: Callable[[int], None], close: Callable[[], None]
+        self,
+        loop: Loop,
+        tls: ssl.SSLContext | None,
+        credit: Callable[[int], None],
+        close: Callable[[], None],
+        challenges: Challenges | None = None,
     ) -> None:
         self._loop = loop
         self._tls = tls
+        self._challenges = challenges
         self._credit = credit
         self._close = close
         self._ready: deque[socket.socket] = deque()
-        self._handshakes: dict[ssl.SSLSocket, None] = {}
+        self._handshakes: dict[ssl.SSLSocket, bytes | None] = {}  # with the exporter, for those that will ask
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
         self._closed = False
 
@@ -81,7 +96,7 @@ class ConnectionQueue:
 
     def _step(self, tls: ssl.SSLSocket) -> None:
         try:
-            tls.do_handshake()
+            self._shake(tls)
         except ssl.SSLWantReadError:
             self._loop.watch(tls, selectors.EVENT_READ, lambda: self._step(tls))
         except ssl.SSLWantWriteError:
@@ -89,8 +104,32 @@ class ConnectionQueue:
         except (OSError, ValueError):
             self._give_up(tls)
         else:
+            self._loop.forget(tls)
+            exporter = self._handshakes[tls]
+            if self._challenges is None or exporter is None:
+                self._answered(tls, True)
+                return
+            self._handshakes[tls] = None
+            self._loop.call_later(tls, CHALLENGE_SECONDS, lambda: self._give_up(tls))
+            self._challenges.begin(tls, exporter, lambda answered: self._answered(tls, answered))
+
+    def _shake(self, tls: ssl.SSLSocket) -> None:
+        """One step of the handshake."""
+        if self._challenges is None:
+            tls.do_handshake()
+            return
+        try:
+            tls.do_handshake()
+            self._challenges.silence(tls)
+        finally:
+            self._handshakes[tls] = self._challenges.exporter(tls) or self._handshakes[tls]
+
+    def _answered(self, tls: ssl.SSLSocket, answered: bool) -> None:
+        if answered:
             self._done(tls)
             self._push(tls)
+        else:
+            self._give_up(tls)
 
     def _done(self, tls: ssl.SSLSocket) -> None:
         del self._handshakes[tls]
@@ -98,6 +137,8 @@ class ConnectionQueue:
         self._loop.forget(tls)
 
     def _give_up(self, tls: ssl.SSLSocket) -> None:
+        if self._challenges is not None:
+            self._challenges.forget(tls)
         self._done(tls)
         tls.close()
         self._credit(1)

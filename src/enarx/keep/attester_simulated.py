@@ -19,6 +19,7 @@ import errno
 import os
 import select
 import struct
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class SimulatedAttester:
         self._clock = clock
         self._vmpl = vmpl
         self._broken = False
+        self._turn = threading.Lock()  # renewal and challenges ask from threads of their own
 
     def attest(self, report_data: bytes) -> RawEvidence:
         """See ``Attester.attest``. EvidenceError (``attester-failed``) when the answer is refused, broken or late."""
@@ -94,6 +96,10 @@ class SimulatedAttester:
 
     def _ask(self, version: int, data: bytes, report_bytes: int, table_max: int) -> tuple[int, bytes, bytes]:
         """One exchange: status, report of exactly ``report_bytes`` and table of at most ``table_max``."""
+        with self._turn:
+            return self._exchange(version, data, report_bytes, table_max)
+
+    def _exchange(self, version: int, data: bytes, report_bytes: int, table_max: int) -> tuple[int, bytes, bytes]:
         if self._broken:
             raise _failed("the channel broke before")
         self._broken = True  # until this exchange has ended as it should
@@ -147,6 +153,11 @@ class Source:
     def simulated(self) -> bool:
         """Whether no hardware stands behind it: every output that shows such a Keep must say so."""
         return self.name in ("simulated", "simulated-secret")
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it still works once the Keep is in its sandbox, where there are no files to open."""
+        return self.name in ("simulated", "simulated-secret", "efi-secret")
 
 
 def sources(

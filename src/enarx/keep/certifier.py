@@ -117,7 +117,7 @@ class Certifier:
     def _again(self) -> Attested:
         """Fresh evidence over the same key, with fresh endorsements, where a locked-down Keep can still have it."""
         keep = self._keep
-        return attest(keep.manifest_bytes, [keep.source], key=keep.key) if keep.source.simulated else keep
+        return attest(keep.manifest_bytes, [keep.source], key=keep.key) if keep.source.lasting else keep
 
     def _finished(self) -> None:
         os.eventfd_read(self._done.number)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from enarx.keep.attested import Attested
     from enarx.keep.cache import CodeCache
     from enarx.keep.certifier import Certifier
+    from enarx.keep.challenges import Challenges
     from enarx.keep.runtime import Outcome
     from enarx.keep.world import World
 
@@ -209,7 +210,8 @@ class Keep:
         """What the workload will see, made before the Keep gives up its files, and opened by `_workload` after it."""
         from enarx.keep.world import World
 
-        world = World(launch, self.link, loop, certified=self._certifier is not None)
+        certified = self._certifier is not None
+        world = World(launch, self.link, loop, certified=certified, challenges=self._challenges(loop))
         self._timings.mark("identity")
         self._lock_down(launch)
         return world
@@ -228,14 +230,26 @@ class Keep:
                 code="package-key",
                 hint="deploy it with --steward and --steward-ca",
             )
-        store = preload()
+        store, challenges = preload(), self._challenges(loop)
+        if challenges is not None:
+            from enarx.keep.tls import plain_server_context
+
+            challenges.make_spares(plain_server_context)
         self._timings.mark("imports for an encrypted package")
         self._lock_down(launch)
         self._certifier.obtain()
         self._timings.mark("key released by the Steward")
         self._code_key = open_sealed(launch, self._certifier, self._attested.manifest)
         self._timings.mark("package decrypted")
-        return World(launch, self.link, loop, certified=True, store=store)
+        return World(launch, self.link, loop, certified=True, store=store, challenges=challenges)
+
+    def _challenges(self, loop: Loop) -> Challenges | None:
+        """What answers clients that ask for fresh evidence, where a certificate has evidence to compare it with."""
+        if self._attested is None or self._certifier is None or not self._attested.source.lasting:
+            return None
+        from enarx.keep.challenges import Challenges
+
+        return Challenges(loop, self._attested)
 
     def _lock_down(self, launch: Launch) -> None:
         """The second half of the sandbox: from here on the Keep has its link, its memory, and nothing else."""

@@ -14,10 +14,13 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from enarx.errors import ConfigError, StreamError
 from enarx.keep.identity import Identity
+
+if TYPE_CHECKING:
+    from enarx.keep.challenges import Challenges
 
 SUITES: Final = ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
 GROUPS: Final = ("X25519", "P-384", "P-256")
@@ -35,16 +38,27 @@ HANDSHAKE_SECONDS: Final = 10.0
 """How long a peer may take for its handshake, in seconds."""
 
 
-def server_context(identity: Identity | None, client_ca: Sequence[bytes] = ()) -> ssl.SSLContext:
+def server_context(
+    identity: Identity | None, client_ca: Sequence[bytes] = (), challenges: Challenges | None = None
+) -> ssl.SSLContext:
     """For ``kind = "listen"``; without an ``identity``, `install` gives it one.
 
-    With ``client_ca`` (PEM) every client must show a certificate under one of them.
+    With ``client_ca`` (PEM) every client must show a certificate under one of them; with ``challenges`` clients may
+    ask for fresh evidence.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER, identity)
-    context.num_tickets = 0  # no resumption: nothing to keep a ticket key for
+    context = plain_server_context() if challenges is None else challenges.context(plain_server_context)
+    if identity is not None:
+        install(context, identity)
     if client_ca:
         context.verify_mode = ssl.CERT_REQUIRED
         _trust(context, client_ca)
+    return context
+
+
+def plain_server_context() -> ssl.SSLContext:
+    """What all listeners have in common."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, None)
+    context.num_tickets = 0  # no resumption: nothing to keep a ticket key for
     return context
 
 

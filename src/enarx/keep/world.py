@@ -20,6 +20,7 @@ from enarx.keep.workload import Launch, encode_text
 if TYPE_CHECKING:
     import ssl
 
+    from enarx.keep.challenges import Challenges
     from enarx.keep.identity import Identity
 
 
@@ -50,15 +51,24 @@ class World:
     """
 
     def __init__(
-        self, launch: Launch, streams: Streams, loop: Loop, *, certified: bool = False, store: bytes | None = None
+        self,
+        launch: Launch,
+        streams: Streams,
+        loop: Loop,
+        *,
+        certified: bool = False,
+        store: bytes | None = None,
+        challenges: Challenges | None = None,
     ) -> None:
         """``certified``: another vouches for the Keep, and `identify` comes before `open`; it certifies itself else.
 
-        ``store`` is the image's certificate store where it has been read already, with `preload`.
+        ``store`` is the image's certificate store where it has been read already, with `preload`. ``challenges``
+        answers clients that ask for fresh evidence.
         """
         self._launch = launch
         self._streams = streams
         self._loop = loop
+        self._challenges = challenges
         config = launch.config
         if config.secret_env and not certified:
             raise ConfigError(
@@ -157,7 +167,7 @@ class World:
                 entries = file.client_ca if isinstance(file, ListenFile) else file.ca
                 anchors = [pem_of(entry, self._launch.ca_files) for entry in entries]
                 if isinstance(file, ListenFile):
-                    self._tls[file] = server_context(identity, anchors)
+                    self._tls[file] = server_context(identity, anchors, self._challenges)
                     continue
                 if not entries:
                     store = image_store() if store is None else store
@@ -182,7 +192,11 @@ class World:
         tls = self._tls.get(file)
         number = 0  # the queue is used only once connections come, which is after it is known
         queue = ConnectionQueue(
-            self._loop, tls, lambda count: self._streams.credit(number, count), lambda: self._streams.close(number)
+            self._loop,
+            tls,
+            lambda count: self._streams.credit(number, count),
+            lambda: self._streams.close(number),
+            self._challenges if tls is not None else None,
         )
         number = self._streams.listen(file.addr, file.port, queue.incoming)
         self._streams.credit(number, CONNECTIONS)

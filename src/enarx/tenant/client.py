@@ -23,7 +23,9 @@ from typing import Any, Final
 from enarx.errors import EvidenceError
 from enarx.evidence import snp
 from enarx.evidence.appraisal import Rule, judge, refusal
+from enarx.evidence.binding import report_data
 from enarx.evidence.certificate import parse_public_key
+from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA, EcKey, Verifier
 from enarx.evidence.snp.enarx import parse_evidence, parse_manifest_digest
 from enarx.evidence.snp.roots import AMD_ROOTS
@@ -63,11 +65,20 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class Guest:
+    """Whose certificate it is: the evidence in it, and the key that the evidence is over (DER SubjectPublicKeyInfo)."""
+
+    report: snp.Report | EnrolledKeep
+    spki: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Every rule that was judged, in order, and the error when one did not hold.
 
     ``authority`` says whether names and issuer of the certificate were checked, ``workload`` is the name in the policy
-    (empty when the policy has none for it), ``facts`` are what evidence and certificate say.
+    (empty when the policy has none for it), ``facts`` are what evidence and certificate say; ``guest`` is there when
+    the evidence is genuine, to compare fresh evidence with.
     """
 
     rules: tuple[Rule, ...]
@@ -76,6 +87,7 @@ class Verdict:
     authority: bool
     workload: str
     facts: Mapping[str, Any]
+    guest: Guest | None = field(default=None, repr=False)
 
     @property
     def accepted(self) -> bool:
@@ -97,6 +109,14 @@ class Verdict:
         }
 
 
+def trusted(expected: Expectation) -> bytes | None:
+    """The CA that the client names, or that the manifest pins which it brought."""
+    if expected.authority is None and expected.manifest is not None:
+        steward = read_manifest(expected.manifest).steward
+        return bytes.fromhex(steward.ca.removeprefix("sha256:")) if steward is not None else None
+    return expected.authority
+
+
 def verify(
     shown: Sequence[bytes], host: str | None, expected: Expectation, now: datetime, *, verifier: Verifier = PYCA
 ) -> Verdict:
@@ -113,7 +133,7 @@ def verify(
         error = raised
         if all(rule.passed for rule in case.rules):
             case.rules.append(Rule(raised.code, False, "acceptable", raised.message, case.stage, raised.hint))
-    return Verdict(tuple(case.rules), error, case.simulated, case.authority, case.workload, case.facts)
+    return Verdict(tuple(case.rules), error, case.simulated, case.authority, case.workload, case.facts, case.guest)
 
 
 @dataclass(slots=True)
@@ -130,6 +150,7 @@ class _Case:
     authority: bool = False
     workload: str = ""
     stage: str = "certificate"
+    guest: Guest | None = None
 
     def run(self, shown: Sequence[bytes]) -> None:
         chain = read_chain(shown)
@@ -165,8 +186,9 @@ class _Case:
     def _enrolled(self, chain: KeepChain) -> Launched:
         """A SEV launch that an approver vouches for: one that the policy names, or the CA that the client trusts."""
         policy = self.expected.policy
+        data, authority = report_data(chain.spki), trusted(self.expected)
         keep = authenticate_enrolled(
-            chain.evidence, chain.spki, policy, self._trusted(), self.now, verifier=self.verifier, trail=self.rules
+            chain.evidence, data, policy, authority, self.now, verifier=self.verifier, trail=self.rules
         )
         proof, launch = keep.proof, keep.value.launch
         self.simulated = proof.simulated
@@ -177,16 +199,10 @@ class _Case:
             "signer": proof.signer,
             "product": proof.product,
         }
+        self.guest = Guest(keep.value, chain.spki)
         self.stage = "policy"
         appraise_enrolled(keep, policy, self.rules)
         return keep.value
-
-    def _trusted(self) -> bytes | None:
-        """The CA that the client names, or that the manifest pins which it brought."""
-        if self.expected.authority is None and self.expected.manifest is not None:
-            steward = read_manifest(self.expected.manifest).steward
-            return bytes.fromhex(steward.ca.removeprefix("sha256:")) if steward is not None else None
-        return self.expected.authority
 
     def _reported(self, chain: KeepChain) -> Launched:
         evidence = parse_evidence(chain.evidence)
@@ -204,6 +220,7 @@ class _Case:
         proof = authentic.proof
         self.simulated = proof.simulated
         self.facts |= {"root": proof.root, "signer": proof.signer, "product": proof.product}
+        self.guest = Guest(report, chain.spki)
         self.stage = "policy"
         appraise_guest(authentic, policy, self.rules)
         return report

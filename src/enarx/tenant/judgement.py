@@ -55,7 +55,7 @@ def sev_rules(policy: Policy, *, simulated: bool) -> SevRules:
 
 def authenticate_enrolled(
     value: bytes,
-    spki: bytes,
+    data: bytes,
     policy: Policy,
     authority: bytes | None,
     now: datetime,
@@ -63,13 +63,13 @@ def authenticate_enrolled(
     verifier: Verifier,
     trail: list[Rule],
 ) -> Authentic[EnrolledKeep]:
-    """The SEV evidence extension ``value`` over the key ``spki``, verified by the approvers that the policy accepts.
+    """The SEV evidence extension ``value`` over ``data`` (64 bytes), verified by the approvers that the policy accepts.
 
     ``authority`` is the CA whose approvals are believed where the policy names none. Raises EvidenceError.
     """
     evidence = parse_sev_evidence(value)
     table = sev_rules(policy, simulated=parse_approval(evidence.approval).approval.simulated)
-    return authenticate_keep(evidence, report_data(spki), table.accepts(authority), now, verifier=verifier, trail=trail)
+    return authenticate_keep(evidence, data, table.accepts(authority), now, verifier=verifier, trail=trail)
 
 
 def appraise_enrolled(keep: Authentic[EnrolledKeep], policy: Policy, rules: list[Rule]) -> None:

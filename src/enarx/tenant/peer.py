@@ -37,29 +37,42 @@ def place(url: str) -> tuple[str, int]:
     return host, port or DEFAULT_PORT
 
 
-def shown_chain(host: str, port: int, *, seconds: float = CONNECT_SECONDS) -> tuple[bytes, ...]:
-    """Connect, shake hands over TLS 1.3, hang up: the certificates that were shown (DER, leaf first). StreamError."""
+def unverifying_context() -> ssl.SSLContext:
+    """A client's, for TLS 1.3: whoever makes it judges the chain, evidence and all, before anything is sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the caller judges the chain, evidence and all, before anything is sent
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def shown_chain(host: str, port: int, *, seconds: float = CONNECT_SECONDS) -> tuple[bytes, ...]:
+    """Connect, shake hands over TLS 1.3, hang up: the certificates that were shown (DER, leaf first). StreamError."""
+    context = unverifying_context()
     try:
         with (
             socket.create_connection((host, port), seconds) as plain,
             context.wrap_socket(plain, server_hostname=host) as tls,
         ):
-            return _chain(tls)
+            return chain_of(tls)
     except (OSError, ValueError) as error:
-        said = error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)
-        raise StreamError(
-            f"no TLS 1.3 with {host} at port {port}: {said}",
-            code="keep-unreachable",
-            hint="check that the Keep runs, and that the workload listens there with TLS",
-        ) from error
+        raise unreachable(host, port, error) from error
 
 
-def _chain(tls: ssl.SSLSocket) -> tuple[bytes, ...]:
-    """Public since Python 3.13, and below that name inside."""
+def unreachable(host: str, port: int | None, error: Exception) -> StreamError:
+    """The error (``keep-unreachable``) for what went wrong before a chain was shown."""
+    said = error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error) or type(error).__name__
+    where = host if port is None else f"{host} at port {port}"
+    return StreamError(
+        f"no TLS 1.3 with {where}: {said}",
+        code="keep-unreachable",
+        hint="check that the Keep runs, and that the workload listens there with TLS",
+    )
+
+
+def chain_of(tls: ssl.SSLSocket | ssl.SSLObject) -> tuple[bytes, ...]:
+    """The certificates that the peer showed in a handshake that is done (DER, leaf first)."""
+    # Public since Python 3.13, and below that name inside.
     public: Callable[[], list[bytes]] | None = getattr(tls, "get_unverified_chain", None)
     if public is not None:
         return tuple(public())

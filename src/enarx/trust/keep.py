@@ -219,7 +219,9 @@ def _with_facts(states: Mapping[Layer, tuple[Status, str]], judged: Judged, fact
     launch = (*facts.launch(), *(facts.signed_launch() if measured != ("measurement",) else ()))
     manifest = manifest_facts(judged.manifest) if judged.manifest is not None else ()
     bound = tuple(name for name in ("manifest-binding",) if name in passed)
-    key = tuple(name for name in ("key-binding", "enrolment-signature") if name in passed)
+    key = tuple(
+        name for name in ("key-binding", "enrolment-signature", "session-binding", "session-guest") if name in passed
+    )
     guest = tuple(name for name in ("debug", "migration", "key-sharing", "es", "vmpl") if name in passed)
     tcb = tuple(name for name in passed if name in _FIRMWARE_RULES or name.startswith("tcb-"))
     cpu = tuple(name for name in _CPU_RULES if name in passed)

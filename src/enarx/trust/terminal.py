@@ -79,7 +79,8 @@ def _full(stack: Stack, words: Words, style: Style) -> Iterator[str]:
     for row in stack.rows:
         yield from _explained(row, words, style)
     yield ""
-    yield style.sgr(words("page.around"), "1")
+    for line in wrap(words("page.around"), style.usable):
+        yield style.sgr(line, "1")
     yield ""
     for row in stack.around:
         yield from _explained(row, words, style)

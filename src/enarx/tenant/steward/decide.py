@@ -23,6 +23,7 @@ from enarx.evidence.binding import (
     SGX_EVIDENCE_OID,
     SNP_EVIDENCE_OID,
     TDX_EVIDENCE_OID,
+    report_data,
 )
 from enarx.evidence.certificate import Extension
 from enarx.evidence.sev.enrolled import EnrolledKeep
@@ -215,7 +216,7 @@ class _Case:
         """A SEV launch that an approver vouches for: what it was is in the approval, for there is no report."""
         self.stage = "authentication"
         keep = authenticate_enrolled(
-            value, csr.spki, self.judge.policy, self.judge.authority, self.now,
+            value, report_data(csr.spki), self.judge.policy, self.judge.authority, self.now,
             verifier=self.judge.verifier, trail=self.rules,
         )  # fmt: skip
         proof, launch = keep.proof, keep.value.launch

@@ -141,6 +141,7 @@ WORDS: Final = {
         "No policy was given: the evidence is genuine, but nobody has said which guest and workload to expect."
     ),
     "note.refused": "Nothing is established about any layer.",
+    "note.bundle": "Judged by the policy, manifest, CA and time in the bundle, which its maker chose. --policy judges it by yours.",
     "note.platform": "Certificates of a platform say which machine it is. They prove nothing about a launch.",
     "note.debug": "WARNING: this guest may be debugged: the host can read and change its memory.",
     "note.sharing": "WARNING: the host may run other guests with this guest's memory key.",

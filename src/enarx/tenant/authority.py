@@ -1,4 +1,4 @@
-"""A Steward's CA on the command line: the digest of its key, or its certificate."""
+"""A Steward's CA as clients name it: the digest of its key, or its certificate."""
 
 from __future__ import annotations
 
