@@ -18,8 +18,11 @@ from enarx.cli.trust import CHOICES, COLUMNS_MAX
 from enarx.evidence.snp import parse
 from enarx.tenant.policy import CertificateRules
 from enarx.tenant.steward.decide import decide
+from tests.connect.test_bundle import saved
 from tests.keep.tenants import tls_server
+from tests.tenant import sevlaunches
 from tests.tenant.keeps import Keep, authority, judge, manifest, policy_text
+from tests.tenant.steward.test_sev import issued, keep
 from tests.tenant.test_peer import silent
 
 RULES = CertificateRules(timedelta(hours=12), ("localhost",))
@@ -81,7 +84,8 @@ def test_each_kind_is_shown_by_its_name(name: str, capsys: pytest.CaptureFixture
     assert stack["verdict"] is None
 
 
-def test_kinds_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+def test_kinds_are_compared_side_by_side(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert trust("--compare", "vm,container,keep") == 0
     out = capsys.readouterr().out
     assert re.search(r"^Hypervisor +\[C\] ● assumed +\[C\] ● assumed +\[C\] ○ out of the stack$", out, re.MULTILINE)
@@ -240,14 +244,78 @@ def test_a_forged_report_establishes_nothing(desk: Path, capsys: pytest.CaptureF
 
 
 def test_sev_certificates_say_which_machine_and_nothing_of_a_launch(
-    vectors: Path, capsys: pytest.CaptureFixture[str]
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = next(iter(sorted((vectors / "sev").rglob("*.chain"))), None)
-    if path is None:
-        pytest.skip("no chain of a SEV platform among the published evidence")
-    (stack,) = shown(capsys, "--evidence", str(path))
-    assert stack["kind"] == "keep-sev"
+    parts = [(published / "sev" / f"naples.{key}.cert").read_bytes() for key in ("pdh", "pek", "oca", "cek")]
+    (tmp_path / "platform.chain").write_bytes(b"".join(parts))
+    (stack,) = shown(capsys, "--evidence", str(tmp_path / "platform.chain"))
+    assert (stack["kind"], stack["verdict"]) == ("keep-sev", "authentic")
     assert statuses(stack)["application"] == statuses(stack)["middleware"] == "unknown"
+    assert {fact["name"] for fact in stack["layers"][-1]["evidence"]} >= {"fact.root", "fact.pek"}
+
+
+@pytest.fixture
+def published(vectors: Path) -> Path:
+    return vectors
+
+
+@pytest.fixture
+def sev(tmp_path: Path) -> Path:
+    """What a Keep on a simulated SEV platform shows, and a policy that accepts it."""
+    (tmp_path / "sev.der").write_bytes(b"".join(issued(keep())))
+    (tmp_path / "sev.toml").write_text(sevlaunches.policy_text())
+    (tmp_path / "sev.root").write_bytes(sevlaunches.platform().root)
+    (tmp_path / "sev-ca.pem").write_bytes(sevlaunches.authority().certificate.public_bytes(Encoding.PEM))
+    return tmp_path
+
+
+def test_a_keep_that_an_approver_vouches_for_is_shown(
+    sev: Path, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = sevlaunches.NOW.isoformat()
+    options = ("--evidence", "sev.der", "--at", at)
+    (stack,) = shown(capsys, *options, "--policy", "sev.toml", "--ca", "sev-ca.pem")
+    assert (stack["verdict"], stack["simulated"]) == ("accepted", True)
+    middleware = next(row for row in stack["layers"] if row["id"] == "middleware")
+    assert middleware["evidence"][0]["name"] == "fact.launch-digest"
+    assert {"launch-digest", "enrolment-signature"} <= set(middleware["checks"])
+    (stack,) = shown(capsys, *options, status=4)
+    assert stack["error"]["code"] == "untrusted-approver"
+    assert stack["simulated"]
+
+
+# --- bundles
+
+
+@pytest.fixture
+def bundled(desk: Path) -> Path:
+    (desk / "keep.bundle").write_bytes(saved().encode())
+    return desk
+
+
+def test_a_bundle_is_judged_as_it_was_saved_and_says_by_whose_policy(
+    bundled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (stack,) = shown(capsys, "--bundle", "keep.bundle")
+    assert (stack["verdict"], stack["kind"]) == ("accepted", "keep-simulated")
+    assert stack["judged_at"] == saved().saved.isoformat()
+    assert "note.bundle" in [note["key"] for note in stack["notes"]]
+    middleware = next(row for row in stack["layers"] if row["id"] == "middleware")
+    assert {"session-binding", "session-guest"} <= set(middleware["checks"])
+    assert stack["layers"][0]["versions"][0]["source"] == "manifest"
+
+
+def test_a_bundle_is_judged_by_a_policy_of_ones_own(bundled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (stack,) = shown(capsys, "--bundle", "keep.bundle", "--policy", "policy.toml", "--ca", "ca.pem")
+    assert "note.bundle" not in [note["key"] for note in stack["notes"]]
+    (bundled / "policy.toml").write_text(policy_text().replace("ab" * 48, "cd" * 48))
+    (stack,) = shown(capsys, "--bundle", "keep.bundle", "--policy", "policy.toml", status=5)
+    assert stack["error"]["code"] == "measurement-mismatch"
+
+
+def test_what_is_no_bundle_is_refused(bundled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust("--bundle", "policy.toml") == 3
+    assert "Code: bundle" in capsys.readouterr().err
 
 
 # --- this machine, and a bill of materials
@@ -319,6 +387,8 @@ def test_a_page_can_go_to_standard_output(capfdbinary: pytest.CaptureFixture[byt
         (["http://localhost:1"], "https://HOST:PORT"),
         (["--host", "--policy", "policy.toml"], "--policy goes with"),
         (["--compare", "vm", "--at", AT], "--at goes with"),
+        (["https://localhost:1", "--fresh"], "--fresh goes with"),
+        (["--bundle", "x", "--crl", "y"], "--crl goes with"),
         (["--compare", "vm,spaceship"], "spaceship"),
         (["--compare", ""], "one of URL"),
         (["--compare", "vm,vm"], "names one twice"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,11 @@ from tests.evidence.snp.forge import NOW
 from tests.trust.stacks import designs, hostile, proved
 
 WIDTHS = (360, 820, 1440)
-SHOWN = {"compared": lambda: [*designs()[:2], proved()], "one": lambda: [proved()], "six": lambda: designs()[2:8]}
+SHOWN: dict[str, Callable[[], list[Stack]]] = {
+    "compared": lambda: [*designs()[:2], proved()],
+    "one": lambda: [proved()],
+    "six": lambda: designs()[2:8],
+}
 
 
 @pytest.fixture(scope="module")

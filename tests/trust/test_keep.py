@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 
 from enarx.errors import AuthenticityError, PolicyError
 from enarx.evidence.appraisal import Rule
+from enarx.evidence.authentic import vouch
+from enarx.evidence.sev.enrolled import EnrolledKeep
+from enarx.evidence.sev.guest_policy import GuestPolicy
+from enarx.evidence.sev.report import FirmwareVersion, Launch, LaunchMeasurement
 from enarx.trust import keep
-from enarx.trust.keep import BENEATH, HARDWARE, SILICON, SOFTWARE
+from enarx.trust.keep import BENEATH, HARDWARE, SILICON, SOFTWARE, Judged
 from enarx.trust.model import Around, Kind, Layer, Row, Source, Stack, Status
+from tests.evidence.snp.forge import NOW
 from tests.tenant.keeps import manifest
 from tests.trust.stacks import DEBUG, DESIGNS, MIGRATE, hardware, judged, proved, rules, simulated
 
@@ -157,6 +162,51 @@ def test_a_migration_agent_counts_also_where_the_policy_bit_is_clear() -> None:
     authentic = hardware(report_id_ma=bytes(32))
     stack = keep.from_evidence(judged(authentic, rules(authentic, *ALL)))
     assert statuses(stack, *BENEATH) == {Status.ASSUMED}
+
+
+# --- from evidence of SEV
+
+
+def enrolled(policy: GuestPolicy, *, digest: bool = True) -> Stack:
+    """The stack of a launch that an approver who is trusted has vouched for."""
+    measure = LaunchMeasurement(bytes(32), bytes(16))
+    launch = Launch("Milan", FirmwareVersion(1, 55, 8), policy, b"\xab" * 32, measure, bytes(32))
+    value = EnrolledKeep(launch, manifest().digest(), bytes(64), NOW, bytes(32))
+    proof = replace(hardware().proof, technology="sev", root="approver sha256:00", signer="enrolment key")
+    names = ["approver-signature", "enrolment-signature", "firmware", "debug", "manifest"]
+    found = [Rule(name, True, "x", "x", "policy") for name in (*names, *["launch-digest"] * digest)]
+    return keep.from_evidence(Judged("https://keep.example", NOW, found, vouch(value, proof), appraised=True))
+
+
+@pytest.mark.parametrize(("es", "kind"), [(False, Kind.SEV), (True, Kind.SEV_ES)])
+def test_sev_proves_the_launch_and_keeps_nobody_out(es: bool, kind: Kind) -> None:
+    stack = enrolled(GuestPolicy.of(es=es))
+    assert (stack.kind, stack.about) == (kind, f"about.{kind.value}")
+    assert statuses(stack, *SOFTWARE, Layer.FIRMWARE) == {Status.PROVED}
+    assert statuses(stack, *BENEATH) == {Status.ASSUMED}
+    assert row(stack, Layer.FIRMWARE).versions[0].value == "1.55 build 8"
+    assert "enrolment-signature" in row(stack, Layer.MIDDLEWARE).checks
+    assert row(stack, Layer.CPU).reason.key == "sev.cpu"
+
+
+def test_sev_without_an_expected_digest_proves_no_software() -> None:
+    stack = enrolled(GuestPolicy.of(), digest=False)
+    assert statuses(stack, *SOFTWARE) == {Status.UNKNOWN}
+    assert statuses(stack, *BENEATH) == {Status.ASSUMED}
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [
+        (GuestPolicy.of(debug=True), "debug"),
+        (GuestPolicy.of(key_sharing=True), "sharing"),
+        (GuestPolicy.of(send=True), "migration"),
+    ],
+)
+def test_a_sev_guest_that_others_can_reach_is_not_shown_as_it_was_launched(policy: GuestPolicy, name: str) -> None:
+    stack = enrolled(policy)
+    assert statuses(stack, *SOFTWARE, *BENEATH) == {Status.ASSUMED}
+    assert f"note.{name}" in keys(stack)
 
 
 # --- what was not accepted

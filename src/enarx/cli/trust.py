@@ -61,9 +61,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     endorsement.add_argument("--vlek", metavar="FILE", help="VLEK certificate of the provider, for a report")
     endorsement.add_argument("--certs", metavar="FILE", help="certificate table from an extended report")
     parser.add_argument(
-        "--no-fresh", dest="fresh", action="store_false",
-        help="judge the evidence in the certificate alone, for Keeps that do not answer challenges",
-    )  # fmt: skip
+        "--fresh", action="store_true", help="also demand fresh evidence, over this TLS session and a nonce"
+    )
     parser.add_argument("--at", metavar="TIME", help="judge as of this time (2025-01-09T22:14:21Z); default: now")
     parser.add_argument(
         "--sbom", metavar="FILE", help="bill of materials (CycloneDX) of the image or package, for versions and digests"
@@ -120,10 +119,12 @@ def _subject(args: argparse.Namespace) -> Seen | None:
     if given == ["subject"]:
         return trustevidence.served(args)
     if given == ["evidence"]:
-        return trustevidence.in_file(args)
+        from enarx.cli.trustfile import in_file
+
+        return in_file(args)
     if given == ["bundle"]:
         return trustevidence.in_bundle(args)
-    for option in ("policy", "manifest", "ca", "chain", "crl", "signature", "vcek", "vlek", "certs", "at"):
+    for option in ("policy", "manifest", "ca", "chain", "crl", "signature", "vcek", "vlek", "certs", "at", "fresh"):
         if getattr(args, option):
             raise UsageError(f"--{option} goes with a URL, --evidence or --bundle", code="usage", hint="name the Keep")
     if args.host:

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from enarx.errors import AuthenticityError, EvidenceError, MalformedError, UsageError
+from enarx.errors import AuthenticityError, EvidenceError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from enarx.trust.keep import Judged
     from enarx.trust.model import Fact, Stack
 
-_NEEDS_POLICY: Final = ("ca", "signature")
-_OF_REPORTS: Final = ("vcek", "vlek", "certs")
+NEEDS_POLICY: Final = ("ca", "signature")
+OF_REPORTS: Final = ("vcek", "vlek", "certs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,18 @@ def served(args: argparse.Namespace) -> Seen:
     from enarx.tenant.client import verify
     from enarx.tenant.peer import place, shown_chain
 
-    _refuse(args, _OF_REPORTS, "an --evidence report")
+    refuse(args, OF_REPORTS, "an --evidence report")
     host, port = place(args.subject)
-    now, expected = moment(args.at), _expectation(args)
+    now, expected = moment(args.at), expected_by(args)
     if expected is None:
-        return _unpoliced(shown_chain(host, port), args, now, args.subject)
+        refuse(args, ("fresh",), "a --policy")
+        return unpoliced(shown_chain(host, port), args, now, args.subject)
     if args.fresh:
         shown, verdict = _challenged(host, port, expected, now)
     else:
         shown = shown_chain(host, port)
         verdict = verify(shown, host, expected, now)
-    return _verdict(shown, verdict, expected, now, args.subject)
+    return of_verdict(shown, verdict, expected, now, args.subject)
 
 
 def in_bundle(args: argparse.Namespace) -> Seen:
@@ -65,7 +66,7 @@ def in_bundle(args: argparse.Namespace) -> Seen:
     from enarx.tenant.steward.files import read_policy
     from enarx.trust.model import Text
 
-    _refuse(args, (*_OF_REPORTS, "chain", "crl", "signature"), "a Keep that serves, or --evidence")
+    refuse(args, (*OF_REPORTS, "chain", "crl", "signature", "fresh"), "a Keep that serves, or --evidence")
     bundle = read_bundle(read_input(args.bundle, BUNDLE_MAX_BYTES, "bundle"))
     policy = read_policy(args.policy) if args.policy else bundle.policy.parsed()
     at = moment(args.at) if args.at else bundle.saved
@@ -73,45 +74,10 @@ def in_bundle(args: argparse.Namespace) -> Seen:
     authority = authority_bytes("--ca", args.ca) or bundle.authority
     verdict = verify_bundle(bundle, policy, at, manifest=manifest, ca=authority)
     expected = replace(bundle.expectation(policy), manifest=manifest, authority=authority)
-    seen = _verdict(bundle.certificates, verdict, expected, at, f"{args.bundle} ({bundle.url})")
+    seen = of_verdict(bundle.certificates, verdict, expected, at, f"{args.bundle} ({bundle.url})")
     if args.policy:
         return seen
     return replace(seen, stack=replace(seen.stack, notes=(*seen.stack.notes, Text("note.bundle"))))
-
-
-def in_file(args: argparse.Namespace) -> Seen:
-    """The Keep, or the platform, whose evidence is in the file ``args.evidence``, told by its bytes."""
-    from enarx.cli.evidence import EVIDENCE_MAX_BYTES
-    from enarx.cli.keyfile import read_input
-    from enarx.cli.showevidence import SEV_REPORT_BYTES, is_sev
-    from enarx.evidence.bundle import split_certificates
-    from enarx.evidence.snp.report import REPORT_BYTES
-
-    data = read_input(args.evidence, EVIDENCE_MAX_BYTES, "evidence")
-    if len(data) == REPORT_BYTES:
-        return _of_report(data, args)
-    _refuse(args, _OF_REPORTS, "a report of SEV-SNP")
-    if is_sev(data) and len(data) != SEV_REPORT_BYTES:
-        return _of_sev_platform(data, args)
-    if data[:1] == b"\x30" or b"-----BEGIN CERTIFICATE-----" in data:
-        return _of_chain(split_certificates(data), args)
-    raise MalformedError(
-        f"{args.evidence} is neither an SEV-SNP report ({REPORT_BYTES} bytes), nor a Keep's chain of certificates, "
-        "nor the certificates of a SEV platform",
-        code="evidence-unknown",
-        hint="give the bare report with --vcek, or the chain that a Keep shows, PEM or DER, leaf first",
-    )
-
-
-def _of_chain(shown: Sequence[bytes], args: argparse.Namespace) -> Seen:
-    """A chain that a Keep has shown (DER, leaf first), whatever its name."""
-    from enarx.cli.policy import moment
-    from enarx.tenant.client import verify
-
-    now, expected = moment(args.at), _expectation(args)
-    if expected is None:
-        return _unpoliced(shown, args, now, args.evidence)
-    return _verdict(shown, verify(shown, None, expected, now), expected, now, args.evidence)
 
 
 def _challenged(host: str, port: int, expected: Expectation, now: datetime) -> tuple[Sequence[bytes], Verdict]:
@@ -125,12 +91,12 @@ def _challenged(host: str, port: int, expected: Expectation, now: datetime) -> t
     return seen.chain, seen.verdict
 
 
-def _unpoliced(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, subject: str) -> Seen:
-    _refuse(args, _NEEDS_POLICY, "a --policy")
-    return _seen(_unjudged(shown, args, now, subject))
+def unpoliced(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, subject: str) -> Seen:
+    refuse(args, NEEDS_POLICY, "a --policy")
+    return shown_as(_unjudged(shown, args, now, subject))
 
 
-def _verdict(shown: Sequence[bytes], verdict: Verdict, expected: Expectation, now: datetime, subject: str) -> Seen:
+def of_verdict(shown: Sequence[bytes], verdict: Verdict, expected: Expectation, now: datetime, subject: str) -> Seen:
     """The stack of a Keep on which there is a verdict."""
     from enarx.tenant.keepchain import read_chain
     from enarx.tenant.keepevidence import authenticated
@@ -144,7 +110,7 @@ def _verdict(shown: Sequence[bytes], verdict: Verdict, expected: Expectation, no
         case = replace(case, error=verdict.error or error, says_simulated=_says_simulated(shown))
     if verdict.error is None and expected.manifest is not None:
         case = replace(case, manifest=_manifest(expected.manifest))
-    return _seen(replace(case, verifier=_verifier(case, expected.policy.digest)))
+    return shown_as(replace(case, verifier=verifier_facts(case, expected.policy.digest)))
 
 
 # --- chains
@@ -176,12 +142,12 @@ def _unjudged(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, s
         key = parse_public_key(chain.spki)
         judge_key(chain.spki, key.curve if isinstance(key, EcKey) else None, report, rules, whose="certificate")
         judge_launch(parse_manifest_digest(chain.manifest), report, rules, source="the certificate")
-        case = _launched(replace(case, authentic=authentic), report, args, rules)
+        case = launched(replace(case, authentic=authentic), report, args, rules)
         failed = [rule for rule in rules if not rule.passed]
         case = replace(case, error=refusal(failed) if failed else None)
     except EvidenceError as error:
         case = replace(case, error=error, says_simulated=_says_simulated(shown))
-    return replace(case, verifier=_verifier(case, b""))
+    return replace(case, verifier=verifier_facts(case, b""))
 
 
 def _says_simulated(shown: Sequence[bytes]) -> bool:
@@ -204,65 +170,10 @@ def _says_simulated(shown: Sequence[bytes]) -> bool:
         return False
 
 
-# --- bare reports, and platforms
-
-
-def _of_report(data: bytes, args: argparse.Namespace) -> Seen:
-    from enarx.cli.policy import moment
-    from enarx.cli.verifyevidence import collateral_of
-    from enarx.evidence import snp
-    from enarx.evidence.appraisal import refusal
-    from enarx.evidence.snp.roots import AMD_ROOTS
-    from enarx.tenant.judgement import appraise_guest
-    from enarx.trust.keep import Judged
-
-    _refuse(args, _NEEDS_POLICY, "a Keep's chain of certificates")
-    now, expected = moment(args.at), _expectation(args)
-    report = snp.parse(data)
-    collateral = collateral_of(args, report)
-    rules: list[Rule] = []
-    case = Judged(args.evidence, now, rules, appraised=expected is not None)
-    try:
-        trust = snp.Trust((*AMD_ROOTS, *(expected.policy.simulated_roots if expected else ())))
-        authentic = snp.authenticate(report, collateral, now, trust=trust, trail=rules)
-        case = replace(case, authentic=authentic)
-        if expected is not None:
-            appraise_guest(authentic, expected.policy, rules)
-        case = _launched(case, report, args, rules)
-        failed = [rule for rule in rules if not rule.passed]
-        case = replace(case, error=refusal(failed) if failed else None)
-    except EvidenceError as error:
-        case = replace(case, error=error)
-    return _seen(replace(case, verifier=_verifier(case, expected.policy.digest if expected else b"")))
-
-
-def _of_sev_platform(data: bytes, args: argparse.Namespace) -> Seen:
-    from enarx.cli.evidence import EVIDENCE_MAX_BYTES
-    from enarx.cli.keyfile import read_input
-    from enarx.cli.policy import moment
-    from enarx.evidence.sev import authenticate, parse
-    from enarx.trust.keep import sev_platform
-    from enarx.trust.model import Fact, Source
-
-    _refuse(args, ("policy", "manifest", "crl", *_NEEDS_POLICY), "evidence of a Keep")
-    now, certificates = moment(args.at), parse(data)
-    if args.chain:
-        certificates += parse(read_input(args.chain, EVIDENCE_MAX_BYTES, "chain"))
-    found = authenticate(certificates, now)
-    named = (
-        ("fact.root", found.proof.root),
-        ("fact.product", found.proof.product),
-        ("fact.api", ".".join(map(str, found.value.api))),
-        ("fact.pek", f"sha256:{hashlib.sha256(found.value.pek.to_bytes()).hexdigest()}"),
-    )
-    facts = tuple(Fact(name, value, Source.EVIDENCE) for name, value in named)
-    return Seen(sev_platform(args.evidence, now, found.proof.checks, facts), None)
-
-
 # --- what is expected, and who judges
 
 
-def _launched(case: Judged, report: Launched, args: argparse.Namespace, rules: list[Rule]) -> Judged:
+def launched(case: Judged, report: Launched, args: argparse.Namespace, rules: list[Rule]) -> Judged:
     """Judge the manifest that is expected, where one was given."""
     from enarx.cli.keyfile import read_input
     from enarx.evidence.appraisal import judge
@@ -280,7 +191,7 @@ def _launched(case: Judged, report: Launched, args: argparse.Namespace, rules: l
     return replace(case, manifest=manifest)
 
 
-def _expectation(args: argparse.Namespace) -> Expectation | None:
+def expected_by(args: argparse.Namespace) -> Expectation | None:
     from enarx.cli.expectation import expectation_of
 
     return expectation_of(args) if args.policy else None
@@ -300,7 +211,7 @@ def _manifest(given: bytes) -> Manifest:
     return parse(given)
 
 
-def _verifier(case: Judged, policy: bytes) -> tuple[Fact, ...]:
+def verifier_facts(case: Judged, policy: bytes) -> tuple[Fact, ...]:
     from enarx import __version__
     from enarx.trust.model import Fact, Source
 
@@ -314,7 +225,7 @@ def _verifier(case: Judged, policy: bytes) -> tuple[Fact, ...]:
     return tuple(Fact(name, value, Source.VERIFIER) for name, value in named)
 
 
-def _seen(case: Judged) -> Seen:
+def shown_as(case: Judged) -> Seen:
     from enarx.trust.keep import from_evidence
 
     error = case.error
@@ -322,7 +233,7 @@ def _seen(case: Judged) -> Seen:
     return Seen(from_evidence(case), error)
 
 
-def _refuse(args: argparse.Namespace, options: Sequence[str], only: str) -> None:
+def refuse(args: argparse.Namespace, options: Sequence[str], only: str) -> None:
     for option in options:
         if getattr(args, option):
             raise UsageError(f"--{option} goes with {only}", code="usage", hint="see `enarx trust --help`")

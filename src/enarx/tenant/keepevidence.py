@@ -7,12 +7,12 @@ from datetime import datetime
 from enarx.evidence import snp
 from enarx.evidence.appraisal import Rule
 from enarx.evidence.authentic import Authentic
+from enarx.evidence.binding import report_data
 from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA
 from enarx.evidence.snp.enarx import parse_evidence
 from enarx.evidence.snp.roots import AMD_ROOTS
-from enarx.manifest import parse
-from enarx.tenant.client import Expectation
+from enarx.tenant.client import Expectation, trusted
 from enarx.tenant.judgement import authenticate_enrolled
 from enarx.tenant.keepchain import KeepChain
 
@@ -23,18 +23,10 @@ def authenticated(
     """The evidence in a chain's leaf, once it is authentic; what was judged is appended to ``rules``. EvidenceError."""
     if chain.technology == "sev":
         return authenticate_enrolled(
-            chain.evidence, chain.spki, expected.policy, _trusted(expected), now, verifier=PYCA, trail=rules
+            chain.evidence, report_data(chain.spki), expected.policy, trusted(expected), now, verifier=PYCA, trail=rules
         )
     evidence = parse_evidence(chain.evidence)
     lists = dict.fromkeys((*(one.crl for one in evidence.crls), *expected.crls))
     collateral = snp.Collateral(evidence.vcek, expected.chain, tuple(lists))
     trust = snp.Trust((*AMD_ROOTS, *expected.policy.simulated_roots))
     return snp.authenticate(snp.parse(evidence.report), collateral, now, trust=trust, trail=rules)
-
-
-def _trusted(expected: Expectation) -> bytes | None:
-    """The CA whose approvals of SEV launches are believed: named, or pinned by the manifest that was given."""
-    if expected.authority is None and expected.manifest is not None:
-        steward = parse(expected.manifest).steward
-        return bytes.fromhex(steward.ca.removeprefix("sha256:")) if steward is not None else None
-    return expected.authority
