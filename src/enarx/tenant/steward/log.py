@@ -114,6 +114,8 @@ def verify(rows: Iterable[Row], *, after: Position | None = None, expected: Posi
     ``log-truncated``) that names the first entry that does not fit.
     """
     previous, sequence = (bytes.fromhex(after.hash), after.sequence) if after is not None else (GENESIS, 0)
+    if expected is not None and after is not None and after.sequence == expected.sequence != 0:
+        _check_noted(after, expected)
     for row in rows:
         sequence += 1
         if row.sequence != sequence:
@@ -123,8 +125,8 @@ def verify(rows: Iterable[Row], *, after: Position | None = None, expected: Posi
         previous = entry_hash(sequence, previous, row.body)
         if row.hash != previous.hex():
             raise _broken(sequence, "its hash is not that of its contents")
-        if expected is not None and sequence == expected.sequence and row.hash != expected.hash:
-            raise _broken(sequence, "its hash is not the one that was noted")
+        if expected is not None and sequence == expected.sequence:
+            _check_noted(Position(sequence, row.hash), expected)
     if expected is not None and sequence < expected.sequence:
         raise AuthenticityError(
             f"the log ends at entry {sequence}, and entry {expected.sequence} was noted",
@@ -132,6 +134,11 @@ def verify(rows: Iterable[Row], *, after: Position | None = None, expected: Posi
             hint="entries were removed, or this is another Steward's log, or an old copy of it",
         )
     return Position(sequence, previous.hex())
+
+
+def _check_noted(found: Position, noted: Position) -> None:
+    if found.hash != noted.hash:
+        raise _broken(found.sequence, "its hash is not the one that was noted")
 
 
 def _broken(sequence: int, what: str) -> AuthenticityError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,7 +66,7 @@ class Inside:
     cookie: str = ""
 
     def ask(
-        self, method: str, path: str, form: dict[str, str] | None = None, *, address: str = "192.0.2.1", **headers: str
+        self, method: str, path: str, form: Mapping[str, str] | None = None, address: str = "192.0.2.1", **headers: str
     ) -> Answer:
         """One request; a form comes from the console's own page unless ``origin`` says otherwise."""
         named = {"host": HOST} | {name.replace("_", "-"): value for name, value in headers.items()}
@@ -79,7 +79,7 @@ class Inside:
         return asyncio.run(_ask(self.service.app, method, path, body, named, address))
 
     def get(self, path: str, **headers: str) -> Answer:
-        return self.ask("GET", path, **headers)
+        return self.ask("GET", path, None, "192.0.2.1", **headers)
 
     def sign_in(self, token: str = TOKEN, **more: Any) -> Answer:
         answer = self.ask("POST", "/console/login", {"token": token}, **more)
@@ -173,6 +173,7 @@ class Page(HTMLParser):
 
     elements: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -184,7 +185,16 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, tuple(name for name, _ in attrs)))
+        self._apart(tag)
         self.values += [value or "" for _, value in attrs]
+        self.addresses += [value or "" for name, value in attrs if name in ("action", "href", "src")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._apart(tag)
+
+    def _apart(self, tag: str) -> None:
+        if tag in ("dd", "div", "dt", "h1", "h2", "li", "p", "td", "th"):
+            self.texts.append(" ")
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
@@ -220,4 +230,4 @@ def entry(
     if issued:
         made = Issued(b"", f"{issued:032x}", at + timedelta(hours=12))
         plain |= {"serial": made.serial, "not_after": made.not_after.isoformat(), "secrets": 0}
-    return Entry(json.dumps(plain | body), made, record=record)
+    return Entry(json.dumps(plain | body, separators=(",", ":")), made, record=record)

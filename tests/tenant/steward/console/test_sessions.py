@@ -1,4 +1,4 @@
-"""Who may look: signing in and out, forms of other sites, sessions that end, and what every answer says to a browser."""
+"""Who may look: signing in and out, forms of other sites, ends of sessions, and what each answer tells a browser."""
 
 from __future__ import annotations
 
