@@ -21,6 +21,7 @@ PAGES = ("", "/keeps", "/decisions", "/decisions?outcome=refused", "/policy", "/
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=START_MILLISECONDS)
     with chromium() as one:
         yield one
 
