@@ -28,8 +28,8 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         (root / f"{name}.py").touch()
     place = root / f"{module}.py"
     place.parent.mkdir(parents=True, exist_ok=True)
-    for package in place.relative_to(root).parents:
-        (root / package / "__init__.py").touch()
+    for directory in place.relative_to(root).parents:
+        (root / directory / "__init__.py").touch()
     place.write_text(source)
     environment = {"PYTHONPATH": f"{tree}:{ROOT}"}
     command = [*LINT, "--config", str(ROOT / "pyproject.toml")]
