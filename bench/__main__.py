@@ -31,6 +31,7 @@ BENCHES: Final = {
     "client": "bench.client",
     "kernel": "bench.kernel",
     "mux": "bench.mux",
+    "vm": "bench.vm",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

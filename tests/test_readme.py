@@ -187,7 +187,7 @@ def test_documented_commands_work(block: Block, workspace: Path, request: pytest
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=IMAGE_TIMEOUT_SECONDS if words[1] == "image" else COMMAND_TIMEOUT_SECONDS,
+            timeout=IMAGE_TIMEOUT_SECONDS if {"image", "vm"} & set(words) else COMMAND_TIMEOUT_SECONDS,
             check=False,
         )
         assert done.returncode == 0, f"{block}: {command}\n{done.stdout}{done.stderr}"
