@@ -46,7 +46,7 @@ lint-imports:
 bench: setup-tests ## measure against the bars, as ratios, and write JSON
 	@$(BIN)/python -m bench
 
-FUZZ_TARGETS := snp sev launch package
+FUZZ_TARGETS := snp sev launch package mux
 
 fuzz: setup-tests ## fuzz every parser of evidence and packages (RUNS=n executions for each target); needs a Python that atheris has
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-input --require-hashes --requirement requirements/fuzz.txt

@@ -28,8 +28,10 @@ BENCHES: Final = {
     "steward-kill": "bench.steward_kill",
     "deploy": "bench.deploy",
     "registry": "bench.registry",
+    "client": "bench.client",
     "kernel": "bench.kernel",
     "mux": "bench.mux",
+    "vm": "bench.vm",
 }
 """Benches by name: modules whose ``run()`` returns figures."""
 BUSY: Final = 0.5

@@ -14,15 +14,22 @@ from uuid import UUID
 import atheris
 
 with atheris.instrument_imports(include=["enarx"]):
+    from enarx import enrolment
+    from enarx.evidence.binding import sev_evidence
     from enarx.evidence.sev import certs, report, secret, signing
     from enarx.evidence.sev.appraise import policy_from_table
+    from enarx.evidence.sev.approval import enrolment_key, is_signed, parse_approval
     from enarx.evidence.sev.authenticate import authenticate, sort_chain
+    from enarx.evidence.sev.enrolled import parse_sev_evidence
     from enarx.evidence.sev.guest_policy import GuestPolicy
     from enarx.evidence.sev.kinds import ECDH_ALGORITHMS
-    from enarx.evidence.signature import PYCA
+    from enarx.evidence.signature import PYCA, Scheme
+    from enarx.keep.secretarea import read_area
+    from enarx.tenant.approver.messages import read_launch, read_measurement
 
 from fuzz.harness import Reader, Seed, expect, fuzz
 from tests.evidence.sev.platforms import make_platform
+from tests.evidence.sev.test_enrolled import SIGNED
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PLATFORM = make_platform()
@@ -92,6 +99,32 @@ def read_policy(data: bytes) -> None:
     expect(bool(policy_from_table(table).launch_digests))
 
 
+def read_approval(data: bytes) -> None:
+    found = parse_approval(data)
+    expect(data.startswith(found.approval.body()))
+    expect(not is_signed(found, PYCA) or found.signed == parse_approval(SIGNED).signed)
+    PYCA.load(enrolment_key(found.approval), Scheme.ECDSA_SHA384)
+
+
+def read_sev_evidence(data: bytes) -> None:
+    found = parse_sev_evidence(data)
+    expect(sev_evidence(found.approval, found.signature) == data)
+
+
+def read_enrolment(data: bytes) -> None:
+    expect(enrolment.decode(data).encode() == data)
+
+
+def read_secret_area(data: bytes) -> None:
+    found = read_area(data)
+    expect({str(guid): value for guid, value in secret.parse_table(data).items()} == found)
+
+
+def read_requests(data: bytes) -> None:
+    read_launch(data)
+    read_measurement(data)
+
+
 READERS: tuple[Reader, ...] = (
     read_sev_certificate,
     read_ca_certificate,
@@ -104,6 +137,11 @@ READERS: tuple[Reader, ...] = (
     read_secret_table,
     read_guest_policy,
     read_policy,
+    read_approval,
+    read_sev_evidence,
+    read_enrolment,
+    read_secret_area,
+    read_requests,
 )
 
 
@@ -126,6 +164,11 @@ def seeds() -> Iterable[Seed]:
         (read_secret_table, table),
         (read_guest_policy, b"\x05\0\0\0"),
         (read_policy, policy.encode()),
+        (read_approval, SIGNED),
+        (read_sev_evidence, sev_evidence(SIGNED, bytes(104))),
+        (read_enrolment, enrolment.Enrolment(bytes(32), bytes(48), SIGNED).encode()),
+        (read_secret_area, table),
+        (read_requests, b'{"technology":"sev","certificates":"","manifest":"e30=","signatures":[]}'),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import support
+from tests import images, support
 
 # No deadline: the machine's load is not the code's fault. In CI the same examples each time, so that a failure there
 # is the change's; at a desk new ones each time, for that is where the bugs are found.
@@ -74,7 +74,10 @@ def keep_tls_env() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what was skipped and why: a green run must not hide what it did not run."""
+    """List what was skipped and why: a green run must not hide what it did not run, or ran with something else."""
+    if renewed := images.renewal():
+        terminalreporter.section("images were built from newer inputs than those of image.lock")
+        terminalreporter.write_line(f"{renewed}; renew it with `enarx image lock`")
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         longrepr = report.longrepr

@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -31,10 +30,6 @@ _RELOCKED = "relocked"
 _FULL = (
     "etc/", "lib/x86_64-linux-gnu/", "lib64/", "usr/bin/python3.11", "usr/lib/python3.11/", "usr/lib/x86_64-linux-gnu/",
 )  # fmt: skip
-
-
-class InputsChangedWarning(UserWarning):
-    """A locked package has left the mirror, and the tests run on what is there now."""
 
 
 @cache
@@ -94,16 +89,22 @@ def lock_file() -> Path:
             except HostError as error:
                 if error.code != "image-input-gone":
                     raise
-                warnings.warn(f"the tests lock again: {error.message}", InputsChangedWarning, stacklevel=2)
-                renewed.write_bytes(format_lock(relock(lock.archives, inputs)))
+                said = " ".join(error.message.split())
+                renewed.write_bytes(f"# {said}\n".encode() + format_lock(relock(lock.archives, inputs)))
             else:
                 return ours
     return renewed
 
 
 def locked() -> Lock:
-    """What is in that lock file."""
-    return read_lock(lock_file())
+    """What goes into `stock_image`."""
+    return read_lock(lock_file()).for_kernel("stock")
+
+
+def renewal() -> str:
+    """Why tests of this tree do not build with our own lock file; empty where they do."""
+    renewed = _place(_RELOCKED).with_suffix(".lock")
+    return renewed.read_text().splitlines()[0].removeprefix("# ") if renewed.exists() else ""
 
 
 def require_inputs() -> None:

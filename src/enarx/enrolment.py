@@ -25,7 +25,7 @@ DIGEST_BYTES: Final = 32
 KEY_BYTES: Final = 48
 """Size of a private key on P-384 (bytes)."""
 APPROVAL_MAX_BYTES: Final = 2048
-"""Largest approval (bytes); they have about 620."""
+"""Largest approval (bytes); they have about 520."""
 
 _MAGIC: Final = b"ENARXSV1"
 _HEAD: Final = struct.Struct(f"<8s{DIGEST_BYTES}s{KEY_BYTES}sI")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from tests import images, support
 from tests.e2e import vms
 from tests.e2e.peers import Certificate, make_certificate
 
@@ -24,10 +24,10 @@ def stranger() -> Certificate:
 
 
 @pytest.fixture(scope="session")
-def built_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_image() -> Path:
     """The image of a VM Keep, one for all processes of the tests."""
-    base = tmp_path_factory.getbasetemp()
-    return vms.build_image(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    support.require_tool("qemu-system-x86_64", "qemu-system-x86")
+    return images.stock_image()
 
 
 @pytest.fixture

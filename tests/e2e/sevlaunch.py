@@ -60,7 +60,7 @@ def policy_of(home: Path, modules: Sequence[bytes], digests: Sequence[str] = (),
     named = ", ".join(f'"{digest_of(module)}"' for module in modules)
     return (
         f'[simulated_sev]\nroot = "../sev.root"\nlaunch_digests = [{listed}]\n{table}'
-        f'[workload.web]\ndigest = [{named}]\nargs = "any"\n'
+        f'[workload.web]\ndigest = [{named}]\nargs = "any"\nconfig = "any"\n'
         f'[[secret]]\nname = "password"\nvalue = "{SECRET}"\nworkloads = ["web"]\nsimulated = true\n'
         '[certificate]\ndns = ["localhost"]\n'
     )

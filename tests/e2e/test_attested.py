@@ -333,11 +333,13 @@ def listening(honest: Tenant, tmp_path: Path, *options: str) -> subprocess.Compl
     return honest.run(module(tmp_path, programs.HELLO), "--wasmcfgfile", str(path), *options)
 
 
+@both
 def test_listening_on_a_port_that_the_deployer_does_not_permit_is_refused(honest: Tenant, tmp_path: Path) -> None:
     done = listening(honest, tmp_path, "--allow", "listen:443")
     refused(done, "manifest-listen", "the manifest refuses to listen on port 4443, which Enarx.toml asks for", "443")
 
 
+@both
 def test_connecting_elsewhere_than_the_deployer_permits_is_refused(honest: Tenant, tmp_path: Path) -> None:
     text = STDIO + '[[files]]\nkind = "connect"\nname = "db"\nhost = "db.example.com"\nport = 5432\n'
     path = config(tmp_path, text)

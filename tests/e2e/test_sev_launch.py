@@ -29,8 +29,8 @@ from enarx.manifest import Manifest, StewardPin, Workload, digest_of
 from enarx.simulator.sev_firmware import SevFirmware
 from enarx.simulator.sev_platform import Identity, make_identity, open_identity
 from enarx.simulator.sev_qemu import SimulatedQemu
-from tests import programs
-from tests.e2e.command import SECONDS, code_of, enarx, module
+from tests import programs, support, workloads
+from tests.e2e.command import SECONDS, code_of, config, enarx, environment, module
 from tests.e2e.sevlaunch import SECRET, SevTenant, policy_of, serving, sev_tenant
 from tests.tenant.sevlaunches import Files, changed
 
@@ -94,6 +94,30 @@ def test_whole_protocol_over_https_with_firmware_image_and_kernel_hashes(ours: S
     area = launch(qemu, client(ours), Files().contents(), manifest(ours), ())
     assert len(read_area(area)) == 1
     assert [one["verdict"] for one in decisions(ours, 2)] == ["begun", "approved"]
+
+
+def test_client_verifies_a_keep_that_serves(tmp_path: Path) -> None:
+    echo, text = workloads.example("echo"), workloads.example_config("echo")
+    with sev_tenant(tmp_path, echo.read_bytes()) as tenant:
+        words = [echo, "--wasmcfgfile", config(tmp_path, text), "--verbose", *tenant.options()]
+        process = subprocess.Popen(
+            [str(support.command()), "run", *map(str, words)], env=environment(tmp_path), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        server = workloads.Server(process, text.count('kind = "listen"'))
+        try:
+            server.wait_until_it_listens()
+            url, policy = f"https://localhost:{server.port}", tenant.directory / "steward.toml"
+            done = enarx("verify", url, "--policy", policy, "--ca", tenant.pin, cwd=tmp_path)
+            other = enarx("verify", url, "--policy", policy, "--ca", f"sha256:{'0' * 64}", "--json", cwd=tmp_path)
+        finally:
+            server.stop()
+            process.communicate()
+    assert done.returncode == 0, done.stdout.decode()
+    assert "SIMULATED: the evidence is a simulator's." in done.stdout.decode()
+    assert "PASS  enrolment-signature" in done.stdout.decode()
+    assert "PASS  launch-digest" in done.stdout.decode()
+    assert json.loads(other.stdout)["code"] == "untrusted-approver"
 
 
 # --- what must be refused

@@ -5,9 +5,7 @@ Always by QEMU's own translator: whether KVM works is not for these tests to fin
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -26,21 +24,6 @@ arguments = sys.argv[1:]
 {edit}
 os.execve({qemu!r}, [{qemu!r}, *arguments], {{}})
 """
-
-
-def build_image(shared: Path) -> Path:
-    """The image of this tree, built below ``shared`` unless another process of the tests has done so."""
-    support.require_tool("qemu-system-x86_64", "qemu-system-x86")
-    with (shared / "image.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        image = shared / "image"
-        if not image.exists():
-            draft = shared / "image.draft"
-            shutil.rmtree(draft, ignore_errors=True)
-            command = [str(support.command()), "image", "build", "-o", str(draft)]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            draft.rename(image)
-    return image
 
 
 def own_image(image: Path, directory: Path, changed: str = "", offset: int = 0) -> Path:

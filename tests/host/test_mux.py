@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -453,8 +455,8 @@ def test_a_machine_that_has_ended_is_not_waited_for(machine: Machine) -> None:
 
 
 def test_a_port_that_cannot_be_connected_to_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mux, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(mux, "RETURN_SECONDS", 0.1)
+    ticks = itertools.count(step=0.01)
+    monkeypatch.setattr(mux, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     tries = 0
 
     def connect() -> socket.socket:
@@ -467,9 +469,45 @@ def test_a_port_that_cannot_be_connected_to_is_given_up(monkeypatch: pytest.Monk
     line, transit = Line(ours.detach(), connect), Transit(leads=False)
     line.lost(transit)
     assert line.fd == -1
-    end = time.monotonic() + ENOUGH
     with pytest.raises(LinkError) as caught:
-        while time.monotonic() < end:
-            assert not line.tend(transit)
+        while not line.tend(transit):
+            pass
     assert caught.value.code == "link-closed"
-    assert 1 < tries < 1000
+    assert mux.RETURN_SECONDS <= next(ticks) < mux.RETURN_SECONDS + 1
+    assert mux.RETURN_SECONDS / mux.PAUSE_SECONDS / 2 < tries <= mux.RETURN_SECONDS / mux.PAUSE_SECONDS
+
+
+def test_a_keep_that_does_not_greet_is_hung_up_on_for_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(mux, "time", SimpleNamespace(monotonic=lambda: now))
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+    events: list[tuple[str, float]] = []
+
+    def connect() -> socket.socket:
+        pairs.append(socket.socketpair())
+        events.append(("connected", now))
+        return pairs[-1][0]
+
+    ours, theirs = socket.socketpair()
+    pairs.append((theirs, theirs))
+    line, transit = Line(ours.detach(), connect), Transit(leads=False)
+    line.lost(transit)
+    with pytest.raises(LinkError) as caught:
+        for _ in range(1000):
+            if line.tend(transit):
+                transit.attach(line.fd)
+            elif transit.gone:
+                events.append(("hung up", now))
+                line.lost(transit)
+            assert line.due is not None
+            now = line.due
+    assert caught.value.code == "link-closed"
+    assert events[:6] == [
+        ("connected", 0.25), ("hung up", 1.25),
+        ("connected", 1.75), ("hung up", 3.75),
+        ("connected", 4.75), ("hung up", 8.75),
+    ]  # fmt: skip
+    assert now == mux.RETURN_SECONDS
+    for pair in pairs:
+        for sock in pair:
+            sock.close()

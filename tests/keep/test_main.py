@@ -127,6 +127,16 @@ def test_a_fault_of_the_keep_is_told_without_a_traceback(
     assert capfd.readouterr().err == ""
 
 
+def test_a_keep_without_enough_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Keep) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Keep, "_prepare", fail)
+    ending = run(programs.EMPTY)
+    assert (ending.status, ending.code) == (1, "keep-memory")
+    assert "--memory" in ending.hint
+
+
 def test_the_second_run_loads_what_the_first_compiled(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     cache = DiskCache(tmp_path / "cache")
     assert "compiled" in [name for name, _ in run(programs.HELLO, cache=cache).timings]

@@ -59,7 +59,9 @@ def _row(seen: Seen, now: datetime) -> tuple[str, ...]:
     if facts.status is not None and state in ("exited", "failed"):
         state = f"{state} ({facts.status})"
     since = facts.ended or facts.started or facts.created
-    evidence = {"": "none", "simulated": "SIMULATED"}.get(facts.evidence, facts.evidence)
+    evidence = {"": "none", "simulated": "SIMULATED", "simulated-secret": "SIMULATED"}.get(
+        facts.evidence, facts.evidence
+    )
     keep = " on ".join(filter(None, (facts.backend, facts.accelerator.partition(" ")[0])))
     cells = (seen.name, state, _age(since, now), keep, evidence, " ".join(facts.listening) or "-", facts.reference)
     return tuple(printable(cell).replace("\n", " ") for cell in cells)

@@ -19,7 +19,7 @@ from enarx.mux.events import WRITE, Events
 from enarx.mux.incoming import NUMBER_BYTES, Incoming, broken
 from enarx.mux.leaving import Leaving
 from enarx.mux.port import Port
-from enarx.mux.stream import Stream
+from enarx.mux.stream import MAX_WINDOW_BYTES, Stream
 from enarx.mux.table import OWED_BYTES, PAIR_BYTES, U32, Table
 from enarx.mux.transit import Transit
 from enarx.wire import BYTE_LINK, FLAG_FD, HEADER, Frame, Type, encode, parse_fields
@@ -45,12 +45,13 @@ class Mux:
         self._incoming = Incoming()
         self._control = Control(link)
         self._events = Events()
-        self._table = Table(self._transit, self._events)
+        self._table = Table(self._transit, self._events, PAIR_BYTES if adopt is None else MAX_WINDOW_BYTES)
         self._leaving = Leaving(self._table)
         self._said: int | None = None  # where EXIT ends, once it has been sent
         self._exit: tuple[bytes, int] | None = None  # EXIT that has come and waits, and what it cost
         self._last_number = 0
         self._asked: dict[int, str] = {}
+        self._asked_to_write = False  # an event, when the port can be written to
         self._events.ask(link.fileno())
         self._attach()
 
@@ -88,13 +89,14 @@ class Mux:
 
     def _more(self) -> bool:
         """Whether there is something to do that no event will tell of."""
+        transit, control = self._transit, self._control
         return (
-            self._transit.readable
-            or self._transit.gone
-            or self._control.may_read()
+            transit.readable
+            or transit.gone
+            or control.may_read()
             or self._table.can_send()
             or self._table.can_pay()
-            or self._next_frame() is not None
+            or (bool(control.outgoing) and self._next_frame() is not None)
             or (self._exit is not None and self._leaving.may_be_passed_on())
         )
 
@@ -126,7 +128,10 @@ class Mux:
 
     def _tend(self) -> None:
         """See to the port's connection. Raises LinkError when there is none any more."""
-        transit, leaving = self._transit, self._came()
+        transit = self._transit
+        if transit.established and not transit.gone and transit.blocked is self._asked_to_write:
+            return
+        leaving = self._came()
         if transit.gone:
             if not self._port.stays:
                 self._events.forget(transit.fd)
@@ -138,6 +143,7 @@ class Mux:
             self._attach()
         if transit.fd >= 0:
             self._events.ask(transit.fd, write=transit.blocked)
+        self._asked_to_write = transit.blocked
 
     def _take(self) -> None:
         """Read from the port, and pass on what has come. Raises LinkError."""
@@ -221,7 +227,7 @@ class Mux:
             transit.put(Type.CREDIT, 0, U32.pack(count))
         if control.may_read():
             control.read()
-        while (frame := self._next_frame()) is not None:  # those of one read at most
+        while control.outgoing and (frame := self._next_frame()) is not None:  # those of one read at most
             control.outgoing.popleft()
             self._put(frame)
         self._table.send()

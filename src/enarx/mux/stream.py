@@ -11,7 +11,7 @@ from enarx.mux.incoming import broken
 
 WINDOW_BYTES: Final = 1 << 14
 """What may be on its way in one direction of a stream before its reader has taken any of it, in bytes."""
-MAX_WINDOW_BYTES: Final = 1 << 19
+MAX_WINDOW_BYTES: Final = 1 << 20
 """The same for a stream whose reader keeps up."""
 _DO_NOT_WAIT: Final = socket.MSG_DONTWAIT  # in each call, as the socket's own flag may be shared with others
 _DRAIN_BYTES: Final = 1 << 16

@@ -17,7 +17,7 @@ MAX_STREAMS: Final = 2048
 """Streams that are open at once (count)."""
 SUPPLY_BYTES: Final = 1 << 24
 """What the windows of all streams together may grow by, in bytes."""
-FRAME_BYTES: Final = 1 << 18
+FRAME_BYTES: Final = 1 << 19
 """Most that one stream sends before it is another's turn, in bytes, while few have something."""
 LEAST_FRAME_BYTES: Final = 1 << 15
 """The same while many have something."""
@@ -33,7 +33,8 @@ OWED_BYTES: Final = 3 * HEADER.size + U32.size
 class Table:
     """``by_number`` has a stream until both ends have closed it, ``by_socket`` until this end has."""
 
-    def __init__(self, transit: Transit, events: Events) -> None:
+    def __init__(self, transit: Transit, events: Events, largest: int = MAX_WINDOW_BYTES) -> None:
+        """``largest``: what a window may grow to."""
         self.by_number: dict[int, Stream] = {}
         self.by_socket: dict[int, Stream] = {}
         self._transit = transit
@@ -41,6 +42,7 @@ class Table:
         self._ready: deque[Stream] = deque()
         self._owing: dict[Stream, None] = {}
         self._supply = SUPPLY_BYTES
+        self._largest = largest
 
     def full(self) -> bool:
         """Whether there can be no further stream now."""
@@ -72,7 +74,7 @@ class Table:
             raise broken(f"{kind.name} for stream {number}, which there is not")
         if kind is Type.DATA:
             stream.deliver(memoryview(payload))
-            if stream.flows():
+            if stream.flows():  # as nearly always
                 return
         elif kind is Type.CREDIT:
             stream.take_credit(*U32.unpack(payload))
@@ -99,8 +101,8 @@ class Table:
 
     def can_send(self) -> bool:
         """Whether something can be read from a socket and put into the ring."""
-        room = self._transit.room()
-        return bool(self._ready) and room > OWED_BYTES and self._transit.unsent() < QUEUE_BYTES
+        transit = self._transit
+        return bool(self._ready) and transit.room() > OWED_BYTES and transit.unsent() < QUEUE_BYTES
 
     def send(self) -> None:
         """Put into the ring what sockets have, in turn, as far as there is room."""
@@ -158,9 +160,9 @@ class Table:
 
     def _growth(self, stream: Stream) -> int:
         """What its window grows by: to twice its size, a fair share of the supply at most, when its reader keeps up."""
-        if stream.pending:
+        if len(stream.pending) * 4 > stream.window:
             return 0
-        share = min(SUPPLY_BYTES // len(self.by_number), MAX_WINDOW_BYTES)
+        share = min(SUPPLY_BYTES // len(self.by_number), self._largest)
         return max(min(share - stream.window, stream.window, self._supply), 0)
 
     def _settle(self, stream: Stream) -> None:

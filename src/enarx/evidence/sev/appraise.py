@@ -15,7 +15,6 @@ from typing import Any
 from enarx.errors import ConfigError
 from enarx.evidence.appraisal import Appraisal, Rule
 from enarx.evidence.authentic import Authentic
-from enarx.evidence.reference import Include, Technology, included
 from enarx.evidence.sev.authenticate import Platform
 from enarx.evidence.sev.report import DIGEST_BYTES, Launch
 
@@ -50,26 +49,20 @@ class Policy:
                 raise _config(f"{name}: a SHA-256 value has {DIGEST_BYTES} bytes", "sev-policy-digest", "64 hex digits")
 
 
-def policy_from_table(table: Mapping[str, Any], source: str = "policy sev", include: Include | None = None) -> Policy:
+def policy_from_table(table: Mapping[str, Any], source: str = "policy sev") -> Policy:
     """Read a ``[sev]`` table, as tomllib gives it; raises ConfigError for unknown keys and wrong values.
 
-    Keys are the fields of ``Policy``: digests and owners as lists of hex, ``minimum_api`` as ``"1.51"``. And
-    ``include``, which adds the launch digests of an image (``enarx.evidence.reference``) of SEV-ES guests, and where
-    ``require_es`` is false of SEV guests too; ``include`` reads its file.
+    Keys are the fields of ``Policy``: digests and owners as lists of hex, ``minimum_api`` as ``"1.51"``.
     """
-    known = set(Policy.__dataclass_fields__) - {"source"} | {"include"}
+    known = set(Policy.__dataclass_fields__) - {"source"}
     unknown = sorted(set(table) - known)
     if unknown:
         raise _config(f"unknown key {unknown[0]!r}", "config-unknown-key", f"known are: {', '.join(sorted(known))}")
     booleans = {
         name: _boolean(table, name) for name in ("require_es", "debug", "key_sharing", "migration") if name in table
     }
-    digests = frozenset(_hex_list(table, "launch_digests"))
-    if "include" in table:
-        technologies: tuple[Technology, ...] = ("sev-es",) if booleans.get("require_es", True) else ("sev", "sev-es")
-        digests |= frozenset(included(table["include"], technologies, include))
     return Policy(
-        launch_digests=digests,
+        launch_digests=frozenset(_hex_list(table, "launch_digests")),
         minimum_api=_version(table.get("minimum_api", "0.0")),
         minimum_build=_byte(table.get("minimum_build", 0), "minimum_build"),
         products=frozenset(_text_list(table, "products")),

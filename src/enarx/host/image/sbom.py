@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import quote
 
 import enarx
@@ -11,17 +12,15 @@ from enarx import bom
 from enarx.bom import Component
 from enarx.host.image.built import Built
 from enarx.host.image.collect import OWN
+from enarx.host.image.inputs import Use
 from enarx.host.image.lock import Deb, Wheel
+
+_TYPES: Final[Mapping[Use, str]] = {"firmware": "firmware", "kernel": "operating-system", "source": "operating-system"}
 
 
 def bill_of_materials(built: Built) -> dict[str, Any]:
     """The bill, in CycloneDX's JSON. Tools that were used and are not in the image have the scope "excluded"."""
-    used = {deb.name for deb in built.lock.debs if deb.use != "kernel"} | {wheel.name for wheel in built.lock.wheels}
-    inputs = [
-        *(_deb(deb) for deb in built.lock.debs if deb.name in used or built.kind == "stock"),
-        *map(_wheel, built.lock.wheels),
-        _own(built),
-    ]
+    inputs = [*map(_deb, built.lock.debs), *map(_wheel, built.lock.wheels), _own(built)]
     files: dict[str, list[Component]] = {}
     for path, data in built.regular.items():
         provider = built.providers.get(path, _kernel(built))
@@ -47,13 +46,14 @@ def _hashes(sha256: str) -> list[dict[str, str]]:
 
 
 def _deb(deb: Deb) -> Component:
+    architecture = "all" if deb.url.endswith("_all.deb") else "amd64"
     component: Component = {
-        "type": "firmware" if deb.use == "firmware" else "operating-system" if deb.use == "kernel" else "library",
+        "type": _TYPES.get(deb.use, "library"),
         "bom-ref": f"deb/{deb.name}",
         "name": deb.name,
         "version": deb.version,
         "hashes": _hashes(deb.sha256),
-        "purl": f"pkg:deb/debian/{quote(deb.name)}@{quote(deb.version, safe='')}?arch=amd64",
+        "purl": f"pkg:deb/debian/{quote(deb.name)}@{quote(deb.version, safe='')}?arch={architecture}",
     }
     if deb.use == "tool":
         component["scope"] = "excluded"

@@ -45,12 +45,14 @@ class Monitor:
         """What QEMU returns. Raises HostError: ``qmp-refused`` with its words, ``qmp-closed``, ``qmp-slow``."""
         try:
             self._ready.result(seconds)
-            assert self._client is not None and self._loop is not None  # noqa: S101 - ready
-            work: Coroutine[Any, Any, Any] = self._client.execute(command, dict(arguments) if arguments else None)
-            answer = asyncio.run_coroutine_threadsafe(work, self._loop)
         except TimeoutError as error:
             raise _slow(command, seconds) from error
+        assert self._client is not None and self._loop is not None  # noqa: S101 - ready
+        work: Coroutine[Any, Any, Any] = self._client.execute(command, dict(arguments) if arguments else None)
+        try:
+            answer = asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError as error:  # the loop has ended
+            work.close()
             raise _closed(command) from error
         try:
             return answer.result(seconds)

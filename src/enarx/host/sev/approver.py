@@ -13,8 +13,9 @@ import http.client
 import json
 import socket
 import ssl
+import threading
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -26,7 +27,7 @@ from enarx.host.sev.launch import Packet, Session, Technology
 LAUNCH_PATH: Final = "/v1/launch"
 MEASUREMENT_PATH: Final = "/v1/measurement"
 EXCHANGE_SECONDS: Final = 30.0
-"""How long one operation of an exchange may take (seconds)."""
+"""How long an exchange may take, however slowly the other end sends (seconds)."""
 ANSWER_MAX_BYTES: Final = 256 * 1024
 """Largest answer (bytes)."""
 SHOWN_CHARS: Final = 600
@@ -45,6 +46,7 @@ class HttpApprover:
     port: int
     ca: bytes
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    seconds: float = EXCHANGE_SECONDS
 
     @classmethod
     def at(cls, url: str, ca: bytes) -> HttpApprover:
@@ -90,7 +92,8 @@ class HttpApprover:
     def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         encoded = json.dumps(body, separators=(",", ":")).encode()
         try:
-            with contextlib.closing(self._connect()) as tls:
+            plain = socket.create_connection((self.host, self.port), self.seconds)
+            with _cut_off_after(self.seconds, plain), contextlib.closing(self._shake_hands(plain)) as tls:
                 status, kind, data = _exchange(tls, self.host, self.port, path, encoded)
         except (OSError, ValueError, http.client.HTTPException) as error:
             said = str(error)[:200] or type(error).__name__
@@ -103,13 +106,12 @@ class HttpApprover:
             raise _refused(status, _json(data) if kind == "application/problem+json" else {})
         return _json(data)
 
-    def _connect(self) -> ssl.SSLSocket:
-        """TLS 1.3 with the approver, and with nobody else; OSError."""
+    def _shake_hands(self, plain: socket.socket) -> ssl.SSLSocket:
+        """TLS 1.3 with the approver, and with nobody else; OSError or ValueError. Takes ``plain``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE  # the anchor is known by its digest: _check_chain verifies the path
-        plain = socket.create_connection((self.host, self.port), EXCHANGE_SECONDS)
         try:
             tls = context.wrap_socket(plain, server_hostname=self.host)
         except BaseException:
@@ -123,6 +125,25 @@ class HttpApprover:
         return tls
 
 
+@contextlib.contextmanager
+def _cut_off_after(seconds: float, connection: socket.socket) -> Iterator[None]:
+    """End ``connection`` unless the block is left before."""
+    other = connection.dup()  # TLS takes the socket itself
+
+    def cut() -> None:
+        with contextlib.suppress(OSError):
+            other.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        other.close()
+
+
 def _exchange(tls: ssl.SSLSocket, host: str, port: int, path: str, body: bytes) -> tuple[int, str, bytes]:
     connection = http.client.HTTPConnection(host, port)
     connection.sock = tls
@@ -133,6 +154,8 @@ def _exchange(tls: ssl.SSLSocket, host: str, port: int, path: str, body: bytes) 
             data = response.read(ANSWER_MAX_BYTES + 1)
             if len(data) > ANSWER_MAX_BYTES:
                 raise ValueError(f"the answer has more than {ANSWER_MAX_BYTES} bytes")
+            if response.length:  # http.client reports a body that ends early only when all of it is read at once
+                raise ValueError("the answer is cut short")
             kind = response.getheader("Content-Type", "").partition(";")[0].strip().lower()
             return response.status, kind, data
 

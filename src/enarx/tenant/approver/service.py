@@ -102,10 +102,10 @@ class Service:
         async with self._judging:
             report, begun = await asyncio.to_thread(begin, asked, self.policy, self._clock())
         if begun is None:
-            self._tell("", report)
+            self._report("", report)
             return self._refused(report)
         name = self._pending.add(begun, time.monotonic())
-        self._tell(name, report)
+        self._report(name, report)
         started = begun.started
         body = messages.launch_answer(
             name, started.pending.policy.value, started.godh.to_bytes(), started.session.to_bytes()
@@ -120,10 +120,18 @@ class Service:
             )
         begun: Begun = self._pending.take(name, time.monotonic())
         report, released = finish(begun, measured, self.policy, self._authority, self._clock())
-        self._tell(name, report)
+        self._report(name, report)
         self._closed = self._single
         self._finished(released is not None)
         return self._refused(report) if released is None else self._answered(messages.measurement_answer(released))
+
+    def _report(self, name: str, report: Report) -> None:
+        """Tell of a decision before it has an effect: nothing is given away that nobody can see."""
+        try:
+            self._tell(name, report)
+        except OSError as error:
+            what, hint = "the decision cannot be reported, so it has no effect", "begin again later"
+            raise RefusedError(503, "decision-unreported", what, hint) from error
 
     @staticmethod
     def _refused(report: Report) -> Response:

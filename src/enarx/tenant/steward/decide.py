@@ -13,18 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from enarx.errors import EvidenceError, MalformedError, PolicyError
-from enarx.evidence import der, snp
+from enarx.evidence import snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.authentic import Authentic
-from enarx.evidence.binding import (
-    KVM_EVIDENCE_OID,
-    MANIFEST_OID,
-    SEV_EVIDENCE_OID,
-    SGX_EVIDENCE_OID,
-    SNP_EVIDENCE_OID,
-    TDX_EVIDENCE_OID,
-    report_data,
-)
+from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, report_data
 from enarx.evidence.certificate import Extension
 from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA, Verifier
@@ -32,7 +24,6 @@ from enarx.evidence.snp.enarx import SnpEvidence, parse_evidence, parse_manifest
 from enarx.evidence.snp.roots import AMD_ROOTS
 from enarx.manifest import Manifest
 from enarx.manifest import parse as read_manifest
-from enarx.sealing import SEALING_KEY_BYTES, SEALING_KEY_OID
 from enarx.tenant.judgement import (
     Launched,
     appraise_enrolled,
@@ -45,15 +36,9 @@ from enarx.tenant.policy import Policy
 from enarx.tenant.signature.signers import Presented
 from enarx.tenant.steward.csr import CertificationRequest, parse_request, verify_request
 from enarx.tenant.steward.decision import Decision, Grant, Request
+from enarx.tenant.steward.extensions import EVIDENCE, evidence_extension, sealing_key
 from enarx.tenant.workloads import Workload, judge_workload, written
 
-_EVIDENCE = {
-    KVM_EVIDENCE_OID: "kvm",
-    SEV_EVIDENCE_OID: "sev",
-    SGX_EVIDENCE_OID: "sgx",
-    SNP_EVIDENCE_OID: "snp",
-    TDX_EVIDENCE_OID: "tdx",
-}
 _NOT_VERIFIED = ("sgx", "tdx")
 """Technologies whose evidence is known by name alone: nothing in it is read, and no policy can accept it."""
 
@@ -122,8 +107,8 @@ class _Case:
         verify_request(csr, self.judge.verifier)
         self.rules.append(Rule("request-signature", True, "by its own key", "valid", "RFC 2986 4.2"))
         self.stage = "extensions"
-        oid, extension = _evidence_extension(csr)
-        self.technology = _EVIDENCE[oid]
+        oid, extension = evidence_extension(csr)
+        self.technology = EVIDENCE[oid]
         manifest = self._manifest(csr)
         if self.technology == "kvm":
             return self._kvm(csr, extension)
@@ -133,7 +118,7 @@ class _Case:
                 code="technology-unsupported",
                 hint="run the Keep on AMD SEV-SNP",
             )
-        sealing_key = _sealing_key(csr)
+        key = sealing_key(csr)
         self.stage = "evidence"
         keep: Authentic[snp.Report] | Authentic[EnrolledKeep]
         if self.technology == "sev":
@@ -157,7 +142,7 @@ class _Case:
                 for secret in self.judge.policy.secrets
                 if workload and workload.name in secret.workloads and (secret.simulated or not self.simulated)
             ),
-            sealing_key=sealing_key,
+            sealing_key=key,
         )
 
     def _manifest(self, csr: CertificationRequest) -> Manifest | None:
@@ -297,39 +282,3 @@ class _Case:
             code="kvm-not-accepted",
         )
         return Grant(csr.spki, (KVM_EVIDENCE_OID, b""), None, "", None, ())
-
-
-def _evidence_extension(csr: CertificationRequest) -> tuple[str, Extension]:
-    """The one evidence extension of a request; nothing may be critical, and nothing unknown be there."""
-    for oid, extension in csr.extensions.items():
-        if oid not in _EVIDENCE and oid not in (MANIFEST_OID, SEALING_KEY_OID):
-            raise MalformedError(
-                f"extension {oid} is not one that a Keep asks for", code="unsupported-extension", hint="leave it out"
-            )
-        if extension.critical:
-            raise MalformedError(
-                f"extension {oid} is critical", code="unsupported-extension", hint="Keeps send it as not critical"
-            )
-    found = [oid for oid in csr.extensions if oid in _EVIDENCE]
-    if not found:
-        raise PolicyError(
-            "the request has no evidence", code="evidence-missing", hint="a certificate is for Keeps that attest"
-        )
-    if len(found) > 1:
-        raise MalformedError(
-            f"the request has evidence of {' and '.join(_EVIDENCE[oid] for oid in found)}",
-            code="duplicate-extension",
-            hint="a Keep runs in one TEE",
-        )
-    return found[0], csr.extensions[found[0]]
-
-
-def _sealing_key(csr: CertificationRequest) -> bytes | None:
-    """The key beside the attested one that secrets are sealed to, which the attested one signed; its size is right."""
-    extension = csr.extensions.get(SEALING_KEY_OID)
-    if extension is None:
-        return None
-    found = der.only(extension.value, der.OCTET_STRING, SEALING_KEY_BYTES + 16)
-    if found.stop - found.start != SEALING_KEY_BYTES:
-        raise der.malformed(f"a sealing key of {found.stop - found.start} bytes, not {SEALING_KEY_BYTES}")
-    return extension.value[found.start : found.stop]
