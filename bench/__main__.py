@@ -28,6 +28,7 @@ BENCHES: Final = {
     "steward-kill": "bench.steward_kill",
     "deploy": "bench.deploy",
     "registry": "bench.registry",
+    "client": "bench.client",
     "kernel": "bench.kernel",
     "mux": "bench.mux",
     "vm": "bench.vm",

@@ -4,8 +4,8 @@ A block fenced as ``console`` or ``sh`` is a sequence of commands (``console``: 
 output). Each block runs in a directory of its own, prepared with what the text calls by name: ``app.wasm``, a program
 that prints a line, ``app.enarx``, the same as a package, ``Enarx.toml`` with the three standard streams, ``app/``, both
 of these with files, to be packed, ``data/``, a real report with its VCEK and a policy that accepts it, the files of a
-launch, and a Steward's CA. The registry that is shown at ``localhost:5000`` runs at another port. The tutorial and the
-how-to guides are sessions: test_guides.py runs those.
+launch, a bundle, and a Steward's CA. The registry that is shown at ``localhost:5000`` runs at another port. The tutorial
+and the how-to guides are sessions: test_guides.py runs those.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from enarx.host.image.fetch import default_cache
 from enarx.tenant.steward.ca import make_authority
 from tests import images
 from tests.archives import pack
+from tests.connect.test_bundle import saved
 from tests.evidence.ovmf_images import AMD_SEV_SECTIONS, ovmf_image
 from tests.registry.running import registry
 from tests.support import ROOT
@@ -121,6 +122,7 @@ def workspace(tmp_path: Path) -> Path:
     write_workload(tmp_path / "app")
     (tmp_path / "ca.pem").write_bytes(make_authority("Steward", datetime.now(UTC))[1])
     write_evidence(tmp_path)
+    (tmp_path / "keep.bundle").write_bytes(saved().encode())
     write_launch_files(tmp_path)
     (tmp_path / "app.enarx").write_bytes(pack([("main.wasm", (tmp_path / "app.wasm").read_bytes())]))
     return tmp_path

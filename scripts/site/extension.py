@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scripts.site import commandline, errorcodes, formats
 
@@ -26,7 +26,19 @@ def fill(text: str) -> str:
     return _MARK.sub(lambda found: GENERATORS[found[1]](), text)
 
 
+def _fill(_app: Sphinx, _document: str, source: list[str]) -> None:
+    source[0] = fill(source[0])
+
+
+def _name_levels(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
+    """Sphinx makes the captions of menus headings of no level, which WAI-ARIA does not know."""
+    menu = context.get("furo_navigation_tree")
+    if isinstance(menu, str):
+        context["furo_navigation_tree"] = menu.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.connect("source-read", lambda _app, _document, source: source.__setitem__(0, fill(source[0])))
+    app.connect("source-read", _fill)
+    app.connect("html-page-context", _name_levels, priority=900)  # after the theme's own
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,7 +12,7 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -214,26 +214,3 @@ def client_files(directory: Path, keep: Keep | None = None, text: str | None = N
     files.policy.write_text(policy_text() if text is None else text)
     files.manifest.write_bytes(manifest.encode())
     return files
-
-
-@contextlib.contextmanager
-def relay(target: int, *, tampered: Callable[[bytes], bytes] = lambda data: data) -> Iterator[int]:
-    """Somebody on the way who carries bytes between a client and the port ``target``."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def carry(source: socket.socket, sink: socket.socket) -> None:
-            with contextlib.suppress(OSError):
-                while data := source.recv(65536):
-                    sink.sendall(tampered(data))
-                sink.shutdown(socket.SHUT_WR)
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    inner, _ = listener.accept()
-                    outer = socket.create_connection(("127.0.0.1", target))
-                    for ends in ((inner, outer), (outer, inner)):
-                        threading.Thread(target=carry, args=ends, daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]

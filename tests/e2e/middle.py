@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -25,49 +27,89 @@ from enarx.tenant.peer import shown_chain
 WAIT = 60.0
 
 
-class Witness:
-    """Carries bytes between clients and the Keep at ``target``, and remembers what the clients sent."""
+class Listening:
+    """Serves each connection in a thread of its own; all have ended when the block has."""
 
-    def __init__(self, target: int) -> None:
-        self.sent = b""
-        self._target = target
+    def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._closed = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
 
     @property
     def port(self) -> int:
         return int(self._listener.getsockname()[1])
 
-    def _serve(self) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """One connection, which is closed afterwards."""
+        raise NotImplementedError
+
+    def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                keep = socket.create_connection(("localhost", self._target), WAIT)
-                threading.Thread(target=self._carry, args=(keep, client, None), daemon=True).start()
-                threading.Thread(target=self._carry, args=(client, keep, self._closed), daemon=True).start()
+                thread = threading.Thread(target=self._one, args=(client,), daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket, closed: threading.Event | None) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if closed is not None:
-                    self.sent += data
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        if closed is not None:
-            closed.set()
+    def _one(self, client: socket.socket) -> None:
+        with self._lock:
+            self._open.add(client)
+        with contextlib.suppress(OSError), client:
+            self.serve(client)
+        with self._lock:
+            self._open.discard(client)
 
-    def wait_until_closed(self) -> None:
-        """The client has hung up, and all that it sent was seen."""
-        assert self._closed.wait(WAIT)
-
-    def __enter__(self) -> Witness:
-        threading.Thread(target=self._serve, daemon=True).start()
+    def __enter__(self) -> Self:
+        self._threads.append(threading.Thread(target=self._accept, daemon=True))
+        self._threads[0].start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # which ends `accept`; to close it would not
+        self._threads[0].join(WAIT)
         self._listener.close()
+        with self._lock:
+            for client in self._open:
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(WAIT)
+
+
+class Witness(Listening):
+    """Carries bytes between clients and the Keep at ``target``, and remembers what the clients sent.
+
+    Whoever changes ``target`` has connections go elsewhere from then on.
+    """
+
+    def __init__(self, target: int) -> None:
+        super().__init__()
+        self.sent = b""
+        self.target = target
+        self._closed = threading.Event()
+
+    def serve(self, client: socket.socket) -> None:
+        with socket.create_connection(("localhost", self.target), WAIT) as keep:
+            other = {client: keep, keep: client}
+            going = list(other)
+            while going:
+                for source in select.select(going, [], [], WAIT)[0]:
+                    data = source.recv(65536)
+                    if source is client:
+                        self.sent += data
+                    if data:
+                        other[source].sendall(data)
+                        continue
+                    going.remove(source)
+                    with contextlib.suppress(OSError):
+                        other[source].shutdown(socket.SHUT_WR)
+                    if source is client:
+                        self._closed.set()
+
+    def wait_until_closed(self) -> None:
+        """A client has hung up, and all that it sent was seen."""
+        assert self._closed.wait(WAIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,28 +146,18 @@ def forged_chain(target: int, *, evidence: bool = False) -> Forged:
 Answer = Callable[[ssl.SSLSocket], None]
 
 
-class Middle:
+class Middle(Listening):
     """Ends TLS with ``forged``, selects the challenge, lets ``answer`` speak; ``read`` is what clients said else."""
 
     def __init__(self, forged: Forged, answer: Answer | None = None) -> None:
+        super().__init__()
         self.read = b""
-        self._more = threading.Condition()
-        self._answer = answer
         self.context = server_context(forged.key, forged.chain)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._answer = answer
+        self._more = threading.Condition()
 
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                plain, _ = self._listener.accept()
-                threading.Thread(target=self._talk, args=(plain,), daemon=True).start()
-
-    def _talk(self, plain: socket.socket) -> None:
-        with contextlib.suppress(OSError), plain, self.context.wrap_socket(plain, server_side=True) as tls:
+    def serve(self, client: socket.socket) -> None:
+        with self.context.wrap_socket(client, server_side=True) as tls:
             if self._answer is not None:
                 self._answer(tls)
             while data := tls.recv(65536):
@@ -137,13 +169,6 @@ class Middle:
         """At least so many bytes were read."""
         with self._more:
             assert self._more.wait_for(lambda: len(self.read) >= size, WAIT)
-
-    def __enter__(self) -> Middle:
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
 
 
 def server_context(key: ec.EllipticCurvePrivateKey, chain: Sequence[bytes]) -> ssl.SSLContext:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import secrets
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +244,64 @@ def test_what_is_no_bundle_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "broken").write_bytes(b"\x00{")
     done = enarx("bundle", "verify", "broken", cwd=tmp_path)
     assert (done.returncode, code_of(done.stderr)) == (3, "bundle")
+
+
+# --- the tunnel
+
+
+@contextlib.contextmanager
+def proxy(keep: Served, *more: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``enarx proxy`` in front of the Keep, and the URL at which it listens."""
+    command = [str(support.command()), "proxy", keep.url, "--listen", "127.0.0.1:0", *map(str, (*options(keep), *more))]
+    with subprocess.Popen(
+        command, env=environment(keep.ours.home), cwd=keep.ours.home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.match(r"proxy: (127\.0\.0\.1:\d+) -> \S+: SIMULATED, no hardware vouches for it", line)
+            assert found is not None, process.communicate(timeout=SECONDS)
+            yield process, f"http://{found[1]}"
+        finally:
+            process.kill()
+
+
+def curl(url: str, *more: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["curl", "-sS", *more, url], capture_output=True, timeout=SECONDS, check=False)
+
+
+def test_any_client_reaches_the_keep_through_the_proxy(keep: Served) -> None:
+    with proxy(keep) as (process, url):
+        for _ in range(2):
+            done = curl(url, "--fail")
+            assert done.returncode == 0, done.stderr.decode()
+            assert b"<!doctype html>" in done.stdout
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=SECONDS)
+        assert (process.returncode, said) == (0, "")
+
+
+def test_a_keep_that_is_replaced_by_another_gets_nothing_from_the_proxy(keep: Served) -> None:
+    """It was verified when the proxy began; what is at its place later is verified as well."""
+    forged = forged_chain(keep.port, evidence=True)
+    with Witness(keep.port) as switch:
+        moved = replace(keep, port=switch.port)
+        with proxy(moved) as (process, url), Middle(forged) as middle:
+            assert curl(url, "--fail").returncode == 0
+            switch.target = middle.port
+            done = curl(url, "--data-binary", BODY[:4096].decode())
+            assert done.stdout.endswith(b"Code: certificate-ca\n"), done
+            assert middle.read == b""
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=SECONDS)
+            assert process.returncode == 0
+            assert "(certificate-ca)" in said
+
+
+def test_a_refused_keep_is_not_listened_for(keep: Served) -> None:
+    strict = client_policy(keep.ours, "cd" * 48, "strict.toml")
+    done = enarx(
+        "proxy", keep.url, "--listen", "127.0.0.1:0", *options(keep, policy=strict), cwd=keep.ours.home
+    )  # fmt: skip
+    assert (done.returncode, code_of(done.stderr), done.stdout) == (5, "measurement-mismatch", b"")

@@ -158,7 +158,9 @@ def test_guest_that_reads_nothing_holds_up_its_own_channel_alone(guest: Guest) -
 def test_reports_are_rationed_after_a_burst(guest: Guest) -> None:
     ours, theirs = socket.socketpair()
     pauses: list[float] = []
-    thread = threading.Thread(target=serve, args=(guest, theirs), kwargs={"sleep": pauses.append}, daemon=True)
+    time = [0.0]
+    settings = {"sleep": pauses.append, "clock": lambda: time[0]}
+    thread = threading.Thread(target=serve, args=(guest, theirs), kwargs=settings, daemon=True)
     thread.start()
     with ours:
         attester = SimulatedAttester(ours.fileno())
@@ -167,8 +169,12 @@ def test_reports_are_rationed_after_a_burst(guest: Guest) -> None:
         assert pauses == []
         for _ in range(3):
             attester.attest(DATA)
+        assert pauses == [PAUSE_SECONDS] * 3
+        time[0] += 5 * PAUSE_SECONDS
+        for _ in range(6):
+            attester.attest(DATA)
     thread.join(SECONDS)
-    assert pauses == [PAUSE_SECONDS] * 3
+    assert pauses == [PAUSE_SECONDS] * 4
 
 
 def test_request_of_another_size_is_the_callers_mistake(guest: Guest) -> None:

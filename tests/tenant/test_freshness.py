@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from enarx.errors import AuthenticityError, EvidenceError, MalformedError, PolicyError
 from enarx.evidence import binding
+from enarx.keep.attested import Attested
 from enarx.tenant.client import Expectation, Verdict, verify
 from enarx.tenant.freshness import SessionEvidence, verify_session
 from tests.evidence.snp.forge import Machine, ec_key, spki
+from tests.tenant import sevlaunches
 from tests.tenant.keeps import NOW, Keep, policy, simulator
+from tests.tenant.steward import test_sev as sev
 from tests.tenant.test_client import HOST, accepted, expect, issued, refused
 
 NONCE, EXPORTER = b"n" * 32, b"e" * 32
@@ -151,3 +154,50 @@ def test_chips_that_are_not_on_the_list_are_refused() -> None:
     verdict = verify(issued(), HOST, replace(expect(), policy=here), NOW)
     assert isinstance(verdict.error, PolicyError)
     assert "chip-id" in [rule.name for rule in verdict.rules if not rule.passed]
+
+
+# --- SEV, whose processor makes no reports: the credential of the launch signs
+
+
+@pytest.fixture(scope="module")
+def enrolled() -> Attested:
+    return sev.keep()
+
+
+def sev_session(found: Attested, *, exporter: bytes = EXPORTER, data: bytes | None = None) -> SessionEvidence:
+    digests = (binding.session_digest(found.key.spki, NONCE, exporter),)
+    made = found.source.attester.attest(data or binding.session_report_data(digests))
+    return SessionEvidence(NONCE, EXPORTER, digests, made.report)
+
+
+def sev_judged(found: Attested, given: SessionEvidence) -> Verdict:
+    expected = Expectation(sevlaunches.policy(), sevlaunches.manifest().encode())
+    verdict = verify(sev.issued(found), None, expected, sevlaunches.NOW)
+    assert verdict.accepted, verdict.error
+    return verify_session(verdict, given, expected, sevlaunches.NOW)
+
+
+def test_a_sev_keep_signs_for_this_session(enrolled: Attested) -> None:
+    verdict = sev_judged(enrolled, sev_session(enrolled))
+    accepted(verdict)
+    assert {"session-enrolment-signature", "session-binding", "session-guest"} <= {rule.name for rule in verdict.rules}
+
+
+def test_what_a_sev_keep_signed_for_another_session_is_refused(enrolled: Attested) -> None:
+    refused(sev_judged(enrolled, sev_session(enrolled, exporter=b"r" * 32)), "session-mismatch")
+
+
+def test_what_a_sev_keep_signed_for_its_key_is_refused(enrolled: Attested) -> None:
+    given = sev_session(enrolled, data=binding.report_data(enrolled.key.spki))
+    refused(sev_judged(enrolled, given), "binding-mismatch", AuthenticityError)
+
+
+def test_another_approved_launch_is_another_guest(enrolled: Attested) -> None:
+    other = replace(sev.keep(), key=enrolled.key)
+    refused(sev_judged(enrolled, sev_session(other)), "session-guest")
+
+
+def test_a_report_of_another_technology_than_the_certificates_is_refused(enrolled: Attested) -> None:
+    verdict = sev_judged(enrolled, replace(sev_session(enrolled), evidence=session().evidence))
+    refused(verdict, "too-long", MalformedError)
+    refused(judged(replace(session(), evidence=sev_session(enrolled).evidence)), "malformed", MalformedError)

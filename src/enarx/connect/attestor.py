@@ -19,13 +19,15 @@ from enarx.connect.expectation import PathLike, Source, expectation
 from enarx.errors import AuthenticityError, ConfigError, StreamError
 from enarx.evidence.binding import NONCE_BYTES
 from enarx.exporter import KeyLog, Tls
-from enarx.tenant.client import Expectation, Verdict, verify
+from enarx.tenant.client import Expectation, Verdict, trust_of, verify
 from enarx.tenant.freshness import SessionEvidence, verify_session
 from enarx.tenant.peer import chain_of, unreachable, unverifying_context
 from enarx.tenant.policy import Policy
 
 CONNECT_SECONDS: Final = 30.0
 """How long handshake, challenge and verdict may take together where the caller sets no limit (seconds)."""
+CHIPS_KNOWN: Final = 64
+"""Chips whose chains a client remembers as verified, while everything in them is valid (count)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Attestor:
         self.fresh = fresh
         self.now = now
         self._certificate = certificate
+        self.trust = trust_of(expected.policy, cache_entries=CHIPS_KNOWN)
         self._quiet = unverifying_context()
 
     def begin(self) -> Handshake:
@@ -146,7 +149,8 @@ class Handshake:
             exporter = self._log.exporter()
             self._log.silence(tls)
         self.chain = chain_of(tls)
-        verdict = self._accept(verify(self.chain, host, attestor.expected, attestor.now()))
+        expected, trust = attestor.expected, attestor.trust
+        verdict = self._accept(verify(self.chain, host, expected, attestor.now(), trust=trust))
         if self._log is None:
             return verdict
         if exporter is None or tls.selected_alpn_protocol() != ALPN:
@@ -168,7 +172,7 @@ class Handshake:
             )
         answer = parse_rest(head, (yield Receive(head.rest)))
         self.session = SessionEvidence(nonce, exporter, answer.digests, answer.evidence)
-        return self._accept(verify_session(verdict, self.session, attestor.expected, attestor.now()))
+        return self._accept(verify_session(verdict, self.session, expected, attestor.now(), trust=trust))
 
     def _accept(self, verdict: Verdict) -> Verdict:
         self.verdict = verdict

@@ -38,7 +38,7 @@ from enarx.evidence.certificate import CRL_MAX_BYTES
 from enarx.evidence.snp.policyfile import POLICY_MAX_BYTES
 from enarx.manifest import MAX_BYTES as MANIFEST_MAX_BYTES
 from enarx.tenant.authority import authority_bytes
-from enarx.tenant.client import Expectation, Verdict, verify
+from enarx.tenant.client import Expectation, Verdict, trust_of, verify
 from enarx.tenant.freshness import SessionEvidence, verify_session
 from enarx.tenant.keepchain import CERTIFICATE_MAX_BYTES, CHAIN_MAX
 from enarx.tenant.peer import place
@@ -183,8 +183,9 @@ def verify_bundle(
     )
     expected = own.expectation(rules or own.policy.parsed())
     now = own.saved if at is None else at
-    verdict = verify(own.certificates, place(own.url)[0], expected, now)
-    return verdict if own.session is None else verify_session(verdict, own.session, expected, now)
+    trust = trust_of(expected.policy, cache_entries=1)  # evidence and fresh evidence are of one chip
+    verdict = verify(own.certificates, place(own.url)[0], expected, now, trust=trust)
+    return verdict if own.session is None else verify_session(verdict, own.session, expected, now, trust=trust)
 
 
 def record_policy(path: PathLike) -> tuple[Policy, StatedPolicy]:

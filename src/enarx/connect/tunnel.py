@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -188,7 +190,7 @@ class Tunnel:
         try:
             await self._serve(reader, writer)
         except asyncio.CancelledError:
-            writer.transport.abort()
+            _cut_off(writer)
         finally:
             self._serving.discard(task)
 
@@ -204,10 +206,18 @@ class Tunnel:
                 both.create_task(_upwards(reader, end))
                 both.create_task(_downwards(end, writer))
         except* OSError:
-            writer.transport.abort()
+            _cut_off(writer)
         finally:
             end.abort()
             writer.close()
+
+
+def _cut_off(writer: asyncio.StreamWriter) -> None:
+    """Hang up so that the client sees it as an error (RST), not as an end."""
+    sock = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # the client has gone already
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def _upwards(reader: asyncio.StreamReader, end: TlsEnd) -> None:

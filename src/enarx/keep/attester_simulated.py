@@ -144,10 +144,11 @@ class SimulatedAttester:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A way to evidence, by the name under which the Keep reports it."""
+    """A way to evidence, by the name under which the Keep reports it; ``apart``: from a process of its own."""
 
     name: SourceName
     attester: Attester
+    apart: bool = False
 
     @property
     def simulated(self) -> bool:
@@ -157,7 +158,7 @@ class Source:
     @property
     def lasting(self) -> bool:
         """Whether it still works once the Keep is in its sandbox, where there are no files to open."""
-        return self.name in ("simulated", "simulated-secret", "efi-secret")
+        return self.apart or self.name in ("simulated", "simulated-secret", "efi-secret")
 
 
 def sources(

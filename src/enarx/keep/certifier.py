@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from enarx.errors import EnarxError
 from enarx.keep import keepdir
-from enarx.keep.attested import Attested, attest, identity
+from enarx.keep.attested import Attested, attest, identity, with_certificates
 from enarx.keep.link import Link
 from enarx.keep.loop import Loop
 from enarx.keep.renewal import seconds_to_renewal
@@ -117,7 +117,10 @@ class Certifier:
     def _again(self) -> Attested:
         """Fresh evidence over the same key, with fresh endorsements, where a locked-down Keep can still have it."""
         keep = self._keep
-        return attest(keep.manifest_bytes, [keep.source], key=keep.key) if keep.source.lasting else keep
+        if not keep.source.lasting:
+            return keep
+        fresh = attest(keep.manifest_bytes, [keep.source], key=keep.key)
+        return with_certificates(fresh, keep.evidence.certificates)
 
     def _finished(self) -> None:
         os.eventfd_read(self._done.number)

@@ -24,7 +24,7 @@ from enarx.challenge import ALPN, REQUEST_BYTES, Status, encode_answer, parse_re
 from enarx.errors import EnarxError, MalformedError
 from enarx.evidence.binding import SESSIONS_MAX, session_digest, session_report_data
 from enarx.exporter import KeyLog
-from enarx.keep.attested import Attested, endorsements, evidence_extension
+from enarx.keep.attested import Attested, endorsements, evidence_extension, with_certificates
 from enarx.keep.loop import Loop
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ class Challenges:
 
     def _report(self, digests: Sequence[bytes]) -> bytes:
         evidence = self._keep.source.attester.attest(session_report_data(digests))
-        keep = replace(self._keep, evidence=evidence)
-        if self._endorsed is None or self._endorsed[0] != evidence.certificates:
-            self._endorsed = evidence.certificates, endorsements(keep)
+        keep = with_certificates(replace(self._keep, evidence=evidence), self._keep.evidence.certificates)
+        if self._endorsed is None or self._endorsed[0] != keep.evidence.certificates:
+            self._endorsed = keep.evidence.certificates, endorsements(keep)
         return encode_answer(Status.OK, digests, evidence_extension(keep, self._endorsed[1]))
 
     def _finished(self) -> None:

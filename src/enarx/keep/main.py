@@ -167,13 +167,16 @@ class Keep:
         from enarx.keep.handover import Handover
         from enarx.keep.stewardlink import preload
 
+        candidates = sources(self._channel)
         if self._sandbox:
+            from enarx.keep.attester_apart import move_apart
             from enarx.keep.lockedmemory import lock_process
 
+            candidates = move_apart(candidates)
             self._memory = lock_process()
         preload()  # while the Keep is being measured
         self._timings.mark("imports for attestation")
-        self._attested = keep = attest(manifest, sources(self._channel))
+        self._attested = keep = attest(manifest, candidates)
         self._timings.mark("evidence")
         handover = Handover(keep.manifest, launch.args, launch.env, launch.objects)
         receive_objects(self.link, launch, keep.manifest, handover)

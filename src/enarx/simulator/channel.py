@@ -30,9 +30,11 @@ INVALID_PARAMETERS: Final = 0x16
 """Statuses of MSG_REPORT_RSP (56860 table 22)."""
 
 BURST: Final = 32
-"""Reports that a guest gets without waiting (count). A Keep needs one, and one for each renewal."""
+"""Reports that a guest gets without waiting (count). A Keep needs one, one for each renewal, and one for clients that
+ask for evidence over their sessions."""
 PAUSE_SECONDS: Final = 0.02
-"""Wait before each report after that (seconds), so that no guest keeps a core of the host busy."""
+"""Wait before each report after that (seconds), so that no guest keeps a core of the host busy; as long without one
+makes up for it."""
 
 
 class Answering(Protocol):
@@ -69,18 +71,26 @@ def answer(guest: Answering, request: bytes) -> bytes:
     return RESPONSE.pack(OK, len(report), len(table)) + report + table
 
 
-def serve(guest: Answering, sock: socket.socket, *, sleep: Callable[[float], None] = time.sleep) -> None:
+def serve(
+    guest: Answering,
+    sock: socket.socket,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Answer the requests that arrive on ``sock`` until its other end closes; closes ``sock``.
 
     Made to run in a thread of the host's: returns quietly whatever the guest does, holds one request and one answer at
     a time, and leaves after a request of a version whose length it cannot know.
     """
     with sock, contextlib.suppress(OSError):  # a guest that died in the middle is no error of the host's
-        served = 0
+        allowance, since = float(BURST), clock()
         while request := _receive(sock):
-            if served >= BURST:
+            now = clock()
+            allowance, since = min(float(BURST), allowance + (now - since) / PAUSE_SECONDS), now
+            if allowance < 1:
                 sleep(PAUSE_SECONDS)
-            served += 1
+            allowance = max(allowance - 1, 0)
             sock.sendall(answer(guest, request))
             if int.from_bytes(request[:4], "little") not in (VERSION, SECRET_VERSION):
                 return

@@ -117,14 +117,26 @@ def trusted(expected: Expectation) -> bytes | None:
     return expected.authority
 
 
+def trust_of(policy: Policy, verifier: Verifier = PYCA, *, cache_entries: int = 0) -> snp.Trust:
+    """AMD's roots and those of the simulators that the policy names; ``cache_entries`` as for `snp.Trust`."""
+    return snp.Trust((*AMD_ROOTS, *policy.simulated_roots), verifier, cache_entries=cache_entries)
+
+
 def verify(
-    shown: Sequence[bytes], host: str | None, expected: Expectation, now: datetime, *, verifier: Verifier = PYCA
+    shown: Sequence[bytes],
+    host: str | None,
+    expected: Expectation,
+    now: datetime,
+    *,
+    verifier: Verifier = PYCA,
+    trust: snp.Trust | None = None,
 ) -> Verdict:
     """Judge the chain that a peer showed (DER, leaf first) for ``host`` as of ``now``.
 
     Never raises for what the peer showed: read the verdict. Without a ``host`` the certificate may be for any name.
+    ``trust`` is that of a caller who judges often by one policy, as `trust_of` makes it.
     """
-    case = _Case(host, expected, now, verifier)
+    case = _Case(host, expected, now, verifier, trust or trust_of(expected.policy, verifier))
     try:
         case.run(shown)
         failures = [rule for rule in case.rules if not rule.passed]
@@ -144,6 +156,7 @@ class _Case:
     expected: Expectation
     now: datetime
     verifier: Verifier
+    trust: snp.Trust
     rules: list[Rule] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     simulated: bool = False
@@ -214,7 +227,7 @@ class _Case:
             report,
             snp.Collateral(evidence.vcek, self.expected.chain, tuple(lists)),
             self.now,
-            trust=snp.Trust((*AMD_ROOTS, *policy.simulated_roots), self.verifier),
+            trust=self.trust,
             trail=self.rules,
         )
         proof = authentic.proof

@@ -18,8 +18,7 @@ from enarx.evidence.binding import session_digest, session_report_data
 from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA, Verifier
 from enarx.evidence.snp.enarx import parse_evidence
-from enarx.evidence.snp.roots import AMD_ROOTS
-from enarx.tenant.client import Expectation, Verdict, trusted
+from enarx.tenant.client import Expectation, Verdict, trust_of, trusted
 from enarx.tenant.judgement import Launched, appraise_enrolled, appraise_guest, authenticate_enrolled
 
 PREFIX = "session-"
@@ -42,7 +41,13 @@ class SessionEvidence:
 
 
 def verify_session(
-    verdict: Verdict, session: SessionEvidence, expected: Expectation, now: datetime, *, verifier: Verifier = PYCA
+    verdict: Verdict,
+    session: SessionEvidence,
+    expected: Expectation,
+    now: datetime,
+    *,
+    verifier: Verifier = PYCA,
+    trust: snp.Trust | None = None,
 ) -> Verdict:
     """Judge fresh evidence beside an accepted ``verdict`` on the certificate of the same session, as of ``now``.
 
@@ -54,8 +59,11 @@ def verify_session(
     rules: list[Rule] = []
     facts: dict[str, str] = {}
     try:
-        genuine = _enrolled if isinstance(guest.report, EnrolledKeep) else _reported
-        report = genuine(session, expected, now, verifier, rules)
+        report: Known
+        if isinstance(guest.report, EnrolledKeep):
+            report = _enrolled(session, expected, now, verifier, rules)
+        else:
+            report = _reported(session, expected, now, trust or trust_of(expected.policy, verifier), rules)
         own = session_digest(guest.spki, session.nonce, session.exporter)
         _judge_binding(own, session.digests, report, rules)
         _judge_guest(guest.report, report, rules)
@@ -77,10 +85,9 @@ def _renamed(rule: Rule) -> Rule:
 
 
 def _reported(
-    session: SessionEvidence, expected: Expectation, now: datetime, verifier: Verifier, rules: list[Rule]
-) -> Known:
+    session: SessionEvidence, expected: Expectation, now: datetime, trust: snp.Trust, rules: list[Rule]
+) -> snp.Report:
     """The report that was answered: authentic, and judged by the policy."""
-    policy = expected.policy
     evidence = parse_evidence(session.evidence)
     report = snp.parse(evidence.report)
     lists = dict.fromkeys((*(one.crl for one in evidence.crls), *expected.crls))
@@ -88,16 +95,16 @@ def _reported(
         report,
         snp.Collateral(evidence.vcek, expected.chain, tuple(lists)),
         now,
-        trust=snp.Trust((*AMD_ROOTS, *policy.simulated_roots), verifier),
+        trust=trust,
         trail=rules,
     )
-    appraise_guest(authentic, policy, rules)
+    appraise_guest(authentic, expected.policy, rules)
     return report
 
 
 def _enrolled(
     session: SessionEvidence, expected: Expectation, now: datetime, verifier: Verifier, rules: list[Rule]
-) -> Known:
+) -> EnrolledKeep:
     """The same of a SEV launch, whose processor makes no reports: the credential of the launch signed."""
     over, policy = session_report_data(session.digests), expected.policy
     keep = authenticate_enrolled(

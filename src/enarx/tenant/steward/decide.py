@@ -16,11 +16,7 @@ from enarx.errors import EvidenceError, MalformedError, PolicyError
 from enarx.evidence import snp
 from enarx.evidence.appraisal import Rule, judge, refusal
 from enarx.evidence.authentic import Authentic
-from enarx.evidence.binding import (
-    KVM_EVIDENCE_OID,
-    MANIFEST_OID,
-    report_data,
-)
+from enarx.evidence.binding import KVM_EVIDENCE_OID, MANIFEST_OID, report_data
 from enarx.evidence.certificate import Extension
 from enarx.evidence.sev.enrolled import EnrolledKeep
 from enarx.evidence.signature import PYCA, Verifier
