@@ -4,8 +4,8 @@ A block fenced as ``console`` or ``sh`` is a sequence of commands (``console``: 
 output). Each block runs in a directory of its own, prepared with what the text calls by name: ``app.wasm``, a program
 that prints a line, ``app.enarx``, the same as a package, ``Enarx.toml`` with the three standard streams, ``app/``, both
 of these with files, to be packed, ``data/``, a real report with its VCEK and a policy that accepts it, the files of a
-launch, a bundle, and a Steward's CA. The registry that is shown at ``localhost:5000`` runs at another port. The tutorial
-and the how-to guides are sessions: test_guides.py runs those.
+launch, a bundle, and a Steward's CA. The registry that is shown at ``localhost:5000`` runs at another port. The pages
+that are sessions, the tutorial and the how-to guides, are run by test_guides.py.
 """
 
 from __future__ import annotations

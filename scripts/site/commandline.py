@@ -53,7 +53,7 @@ def section(parser: argparse.ArgumentParser, purpose: str = "", level: int = 2) 
             below += [(one, said.get(name, "")) for name, one in action.choices.items() if first[id(one)] == name]
         elif action.dest != "help" and action.help is not argparse.SUPPRESS:
             rows.append((_invocation(action), _help(parser, action)))
-    yield from table(("argument", ""), rows)
+    yield from table(("argument", "what it does"), rows)
     if parser.epilog:
         yield plain(_sentence(parser.epilog))
         yield ""

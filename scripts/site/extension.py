@@ -30,15 +30,17 @@ def _fill(_app: Sphinx, _document: str, source: list[str]) -> None:
     source[0] = fill(source[0])
 
 
-def _name_levels(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
-    """Sphinx makes the captions of menus headings of no level, which WAI-ARIA does not know."""
-    menu = context.get("furo_navigation_tree")
-    if isinstance(menu, str):
+def _mend(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
+    """Two things that keyboards and screen readers need, and Sphinx leaves out."""
+    menu, body = context.get("furo_navigation_tree"), context.get("body")
+    if isinstance(menu, str):  # captions of menus are headings of no level, which WAI-ARIA does not know
         context["furo_navigation_tree"] = menu.replace('role="heading"', 'role="heading" aria-level="2"')
+    if isinstance(body, str):  # what scrolls has to be reached to be scrolled
+        context["body"] = body.replace("<pre>", '<pre tabindex="0">')
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("source-read", _fill)
-    app.connect("html-page-context", _name_levels, priority=900)  # after the theme's own
+    app.connect("html-page-context", _mend, priority=900)  # after the theme's own
     return {"parallel_read_safe": True, "parallel_write_safe": True}

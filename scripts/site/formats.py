@@ -32,7 +32,7 @@ def policy_keys() -> str:
     others = {ours: theirs for theirs, ours in policyfile.STEWARD_KEYS.items()}
     rows = []
     for key in sorted(policyfile.KEYS - policyfile.STEWARD_KEYS.keys()):
-        also = f"also written `{others[key]}`" if key in others else ""
+        also = f"`{others[key]}`" if key in others else ""
         judged = "judged" if key in policyfile.ALWAYS_JUDGED else "not judged"
         default = _default(defaults.get(key))
         rows.append((f"`{key}`", _takes(key), default or judged, also))
@@ -44,7 +44,7 @@ def policy_keys() -> str:
     rows += [(f"`platform.{name}`", "true or false", "not judged", "") for name in PLATFORM_BITS]
     components = ", ".join(f"`{name}`" for name in TCB_COMPONENTS)
     rows += [(f"`minimum_tcb.{name}`", f"numbers of {components}", "not judged", "") for name in TCB_FIELDS]
-    return "\n".join(table(("key", "value", "when absent", ""), rows))
+    return "\n".join(table(("key", "value", "when absent", "another name"), rows))
 
 
 def _takes(key: str) -> str:
@@ -91,7 +91,7 @@ def limits() -> str:
         rows = list(_limits(ast.parse(path.read_bytes())))
         if rows:
             name = ".".join(("enarx", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
-            lines += [f"## `{name}`", "", *table(("constant", "value", ""), rows)]
+            lines += [f"## `{name}`", "", *table(("constant", "value", "what it bounds"), rows)]
     return "\n".join(lines)
 
 

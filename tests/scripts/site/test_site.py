@@ -13,13 +13,14 @@ import pytest
 
 from scripts.site import errorcodes
 from scripts.site.extension import GENERATORS, fill
-from tests.browser import chromium, opened
+from tests.browser import Scheme, chromium, opened
 from tests.support import ROOT
 
 SECONDS = 280
 """What building does not take, however busy the machine is."""
 ELSEWHERE = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 SHOWN = ("index.html", "tutorial.html", "reference/command-line.html", "reference/errors.html")
 
 
@@ -90,6 +91,9 @@ def test_a_browser_shows_it_without_complaint(site: Path) -> None:
                 assert not seen.console, name
                 assert all(request.startswith(("file:", "data:")) for request in seen.requests), name
                 assert seen.measure("document.documentElement.scrollWidth <= window.innerWidth"), name
+        for scheme in SCHEMES:
+            with opened(browser, site / "index.html", scheme=scheme) as seen:
+                assert not seen.violations(), scheme
 
 
 def test_what_generates_nothing_is_an_error() -> None:
