@@ -33,12 +33,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """A function that makes errors: which argument is the code, behind which prefix, and the class that it makes."""
+    """A function that makes errors: of which class, the prefix of its codes, which arguments are code, message and hint
+    (-1 for one that is none), and the hint that it gives by itself."""
 
     module: str
-    position: int
-    prefix: str
     kind: str
+    prefix: str
+    code: int
+    message: int
+    hint: int
+    own_hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +80,73 @@ def _dotted(path: Path, source: Path) -> str:
 
 
 def _makers(module: _Module) -> Iterator[tuple[str, _Maker]]:
-    for node in ast.walk(module.tree):
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        names = [argument.arg for argument in node.args.args]
-        shift = 1 if names[:1] == ["self"] else 0
+    for node in _functions(module):
+        names = [argument.arg for argument in node.args.args if argument.arg != "self"]
+        place = {name: index for index, name in enumerate(names)}
         for call in _calls(node):
-            prefix, argument = _computed(_word(call, "code"))
-            if argument in names:
-                yield node.name, _Maker(module.name, names.index(argument) - shift, prefix, _called(call))
+            prefix, code = _computed(_word(call, "code"))
+            if code in place:
+                said = [
+                    one.id for one in ast.walk(_message(call) or call) if isinstance(one, ast.Name) and one.id in place
+                ]
+                hint = _word(call, "hint")
+                advice = place.get(hint.id, -1) if isinstance(hint, ast.Name) else -1
+                message = place[said[-1]] if said else -1
+                own = _text(hint, {}) if advice < 0 else ""
+                yield node.name, _Maker(module.name, _called(call), prefix, place[code], message, advice, own)
 
 
 def _named(module: _Module, makers: Mapping[str, Iterable[_Maker]]) -> Iterator[Place]:
-    for call in _calls(module.tree):
-        name, hint = _called(call), _text(_word(call, "hint"))
+    for call, known in _calls_with_variables(module):
+        name = _called(call)
         code = _word(call, "code")
+        hint = _text(_word(call, "hint"), known)
         if isinstance(code, ast.Constant) and isinstance(code.value, str):
-            yield Place(
-                code.value, name, _text(call.args[0] if call.args else _word(call, "message")), hint, module.name
-            )
+            yield Place(code.value, name, _text(_message(call), known), hint, module.name)
         for maker in makers.get(name, ()):
-            given = call.args[maker.position] if len(call.args) > maker.position else None
+            given = call.args[maker.code] if len(call.args) > maker.code else None
             is_ours = not name.startswith("_") or maker.module == module.name
             if is_ours and isinstance(given, ast.Constant) and _CODE.fullmatch(str(given.value)):
-                said = [_text(one) for one in call.args if one is not given and _text(one) not in ("", "…")]
-                message, advice = said[0] if said else "", hint or (said[1] if len(said) > 1 else "")
-                yield Place(maker.prefix + str(given.value), maker.kind, message, advice, module.name)
+                message, advice = (
+                    _text(call.args[at], known) if 0 <= at < len(call.args) else ""
+                    for at in (maker.message, maker.hint)
+                )
+                yield Place(
+                    maker.prefix + str(given.value), maker.kind, message, hint or advice or maker.own_hint, module.name
+                )
+
+
+def _functions(module: _Module) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(module.tree) if isinstance(node, ast.FunctionDef))
+
+
+def _calls_with_variables(module: _Module) -> Iterator[tuple[ast.Call, Mapping[str, ast.expr]]]:
+    """Each call, and what the variables of its function were last assigned above it."""
+    seen: set[int] = set()
+    for function in _functions(module):
+        assigned = sorted(_assignments(function), key=lambda one: one[0])
+        for call in _calls(function):
+            if id(call) not in seen:
+                seen.add(id(call))
+                yield call, {name: value for line, name, value in assigned if line < call.lineno}
+    yield from ((call, {}) for call in _calls(module.tree) if id(call) not in seen)
+
+
+def _assignments(function: ast.FunctionDef) -> Iterator[tuple[int, str, ast.expr]]:
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Assign):
+            continue
+        target = node.targets[0]
+        if isinstance(target, ast.Name):
+            yield node.lineno, target.id, node.value
+        elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            for name, value in zip(target.elts, node.value.elts, strict=False):
+                if isinstance(name, ast.Name):
+                    yield node.lineno, name.id, value
+
+
+def _message(call: ast.Call) -> ast.expr | None:
+    return call.args[0] if call.args else _word(call, "message")
 
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:
@@ -125,14 +170,16 @@ def _computed(node: ast.expr | None) -> tuple[str, str]:
     return ("", node.id) if isinstance(node, ast.Name) else ("", "")
 
 
-def _text(node: ast.expr | None) -> str:
+def _text(node: ast.expr | None, known: Mapping[str, ast.expr]) -> str:
     """What an expression says, with an ellipsis for what is only known when it happens."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else ""
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _text(node.left) + _text(node.right)
+        return _text(node.left, known) + _text(node.right, known)
+    if isinstance(node, ast.Name) and node.id in known:
+        return _text(known[node.id], {})
     return "…" if node is not None else ""
 
 
@@ -160,4 +207,6 @@ def _codes() -> Iterator[str]:
         yield made + ", ".join(f"`{module}`" for module in sorted({place.module for place in found}))
         yield ""
         said = ((cell(plain(place.message)), cell(plain(place.hint))) for place in found)
-        yield from table(("what it says", "what to do"), [row for row in dict.fromkeys(said) if row[0]])
+        yield from table(
+            ("what it says", "what to do"), [row for row in dict.fromkeys(said) if row[0] not in ("", "…")]
+        )

@@ -14,6 +14,14 @@ from scripts.site.markdown import cell, plain, table
 _LIMIT: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 _IS_LIMIT: Final = re.compile(r"(^|_)(MAX|MIN|SECONDS|BYTES|CHARS|RATE|BURST|CONNECTIONS|LIFETIME)(_|$)")
 
+_ABSENT: Final = {
+    "measurement": "the policy is refused, unless `include`, `author_key_digest` or `id_key_digest` names the launch",
+    "include": "nothing is added to `measurement`",
+    "guest_policy": "as below",
+    "platform": "as below",
+    "minimum_tcb": "as below",
+}
+
 
 def enarx_toml() -> str:
     """What ``enarx config init`` writes."""
@@ -33,12 +41,11 @@ def policy_keys() -> str:
     rows = []
     for key in sorted(policyfile.KEYS - policyfile.STEWARD_KEYS.keys()):
         also = f"`{others[key]}`" if key in others else ""
-        judged = "judged" if key in policyfile.ALWAYS_JUDGED else "not judged"
-        default = _default(defaults.get(key))
-        rows.append((f"`{key}`", _takes(key), default or judged, also))
+        absent = _ABSENT.get(key) or _default(defaults.get(key)) or "not judged"
+        rows.append((f"`{key}`", _takes(key), absent, also))
     rows += [
         (f"`guest_policy.{one.name}`", "requirement on a version" if one.name == "abi" else "true or false",
-         _default(one) or "not judged", "")
+         _default(one) if f"guest_policy.{one.name}" in policyfile.ALWAYS_JUDGED else "not judged", "")
         for one in fields(GuestPolicyRules) if one.name != "exact_flags"
     ]  # fmt: skip
     rows += [(f"`platform.{name}`", "true or false", "not judged", "") for name in PLATFORM_BITS]

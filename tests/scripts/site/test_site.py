@@ -110,10 +110,14 @@ def test_each_generator_is_used_once() -> None:
 def test_codes_are_found_where_they_are_named_and_where_they_are_handed_over(tmp_path: Path) -> None:
     (tmp_path / "one.py").write_text(
         "def bad(code, what):\n    return MalformedError(f'it is {what}', code=f'thing-{code}', hint='mend')\n"
+        "class Document:\n    def error(self, path, code, what, hint):\n"
+        "        return ConfigError(f'{self.name}: {what}', code=code, hint=hint)\n"
         "def check(size):\n    if size:\n        raise bad('too-long', f'{size} bytes')\n"
-        "    raise LimitError('no ' + 'more', code='limit-x', hint=f'raise {size}')\n"
+        "    what, hint = 'no table', f'add {size}'\n    raise document.error((), 'no-table', what, hint)\n"
+        "raise LimitError('no ' + 'more', code='limit-x', hint=f'raise {size}')\n"
     )
-    assert {(one.code, one.maker, one.message, one.hint, one.module) for one in errorcodes.places(tmp_path)} == {
-        ("thing-too-long", "MalformedError", "… bytes", "", "enarx.one"),
-        ("limit-x", "LimitError", "no more", "raise …", "enarx.one"),
+    assert {(one.code, one.maker, one.message, one.hint) for one in errorcodes.places(tmp_path)} == {
+        ("thing-too-long", "MalformedError", "… bytes", "mend"),
+        ("no-table", "ConfigError", "no table", "add …"),
+        ("limit-x", "LimitError", "no more", "raise …"),
     }
