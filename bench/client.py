@@ -50,14 +50,15 @@ def _unverified() -> httpx.Client:
 
 
 def _first(keep: Served) -> Figure:
-    def once(make: Callable[[], httpx.Client]) -> float:
+    def once(make: Callable[[], httpx.Client]) -> tuple[float, float]:
+        """Milliseconds, and milliseconds of CPU in this process."""
         with make() as client:
             time.sleep(PAUSE_SECONDS)
-            begun = time.perf_counter()
+            begun, worked = time.perf_counter(), time.process_time()
             client.get(keep.url).raise_for_status()
-            return (time.perf_counter() - begun) * 1000
+            return (time.perf_counter() - begun) * 1000, (time.process_time() - worked) * 1000
 
-    times = take_turns(
+    both = take_turns(
         ROUNDS,
         {
             "attested": lambda: once(lambda: _attested(keep)),
@@ -66,8 +67,11 @@ def _first(keep: Served) -> Figure:
         },
         warm_up=3,
     )
+    times = {name: [elapsed for elapsed, _ in found] for name, found in both.items()}
+    worked = {name: statistics.median(cpu for _, cpu in found) for name, found in both.items()}
     medians = {name: statistics.median(found) for name, found in times.items()}
     details = {f"{name}_ms": value for name, value in medians.items()} | {
+        "client_cpu_above_ms": worked["attested"] - worked["unverified"],
         "least_above_ms": min(times["attested"]) - min(times["unverified"]),
         "attested_upper_quartile_ms": quartiles(times["attested"])[1],
         "unverified_upper_quartile_ms": quartiles(times["unverified"])[1],

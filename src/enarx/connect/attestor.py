@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypedDict
+from typing import Final, TypedDict, Unpack
 
 from enarx.challenge import ALPN, HEAD_BYTES, Status, encode_request, parse_head, parse_rest
 from enarx.connect.expectation import PathLike, Source, expectation
@@ -105,7 +105,7 @@ class Demands(TypedDict, total=False):
     now: Callable[[], datetime]
 
 
-def make_attestor(policy: Policy | PathLike, demands: Demands) -> Attestor:
+def make_attestor(policy: Policy | PathLike, **demands: Unpack[Demands]) -> Attestor:
     """The attestor of a client that was given these arguments; raises what `expectation` does."""
     expected = expectation(
         policy,
