@@ -88,7 +88,9 @@ def _boot(program: str, kernel: Path, initrd: Path) -> float:
         "-kernel", str(kernel), "-initrd", str(initrd), "-append", CMDLINE,
     ]  # fmt: skip
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+    )
     try:
         if process.stdout is None:
             raise BenchError("QEMU has no standard output")

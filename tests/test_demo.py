@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from enarx.cli.page_text import text_of_page
-from tests import support, workloads
+from tests import images, support, workloads
 
 DEMO = [str(support.INSTALLED), "demo"]
 MACHINE = workloads.CACHE.parent / "test-machine"
@@ -33,10 +33,10 @@ def environment() -> dict[str, str]:
     return workloads.environment() | {"XDG_DATA_HOME": str(MACHINE / "data"), "XDG_CACHE_HOME": str(MACHINE / "cache")}
 
 
-def run_demo(*arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+def run_demo(*arguments: str, seconds: float = workloads.SECONDS, **env: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [*DEMO, *arguments], env=environment() | env, stdin=subprocess.DEVNULL, capture_output=True,
-        timeout=workloads.SECONDS, check=False,
+        timeout=seconds, check=False,
     )  # fmt: skip
 
 
@@ -90,6 +90,14 @@ def test_demo_shows_what_each_party_did_and_what_it_proved() -> None:
     assert "  | Request: GET / HTTP/1.1" in said
     assert "SIMULATED: a process Keep has no hardware behind it" in " ".join(said.split())
     assert "\x1b" not in said
+
+
+def test_demo_ends_with_who_had_to_be_trusted() -> None:
+    said = run_demo().stdout.decode().partition("Who has to be trusted?")[2]
+    assert "Process Keep (SIMULATED) (from its evidence)" in said
+    assert "Nothing is proved about the host" in " ".join(said.split())
+    assert re.search(r"^ \[C\] Hypervisor +Cloud provider +● assumed$", said, re.MULTILINE)
+    assert "9 of 9 layers have to be trusted: 0 proved" in said
 
 
 def test_demo_leaves_no_process_and_no_file(tmp_path: Path) -> None:
@@ -248,3 +256,21 @@ def test_text_of_page_has_title_paragraphs_and_facts() -> None:
 def test_text_of_page_survives_bad_html(html: str) -> None:
     page = text_of_page(html)
     assert page.paragraphs in ([], [html])
+
+
+@pytest.mark.timeout(600)
+def test_the_whole_flow_runs_in_virtual_machines_as_well() -> None:
+    image = str(images.stock_image())
+    done = run_demo("--backend", "vm", "--image", image, seconds=500, ENARX_ACCEL="tcg", COLUMNS="200")
+    assert done.returncode == 0, done.stderr.decode()
+    said = " ".join(done.stdout.decode().split())
+    assert "SIMULATED: a Keep in a plain virtual machine has no hardware behind it." in said
+    assert "HTTP/1.1 200 OK" in said
+    assert "the workload never ran: the Steward refused this Keep" in said
+
+
+def test_an_image_is_for_a_virtual_machine_and_has_to_be_there(tmp_path: Path) -> None:
+    for arguments, code in ((["--image", "x"], b"usage"), (["--backend", "vm", "--image", "x"], b"image-missing")):
+        done = run_demo(*arguments)
+        assert done.returncode in (1, 2)
+        assert b"Code: " + code in done.stderr

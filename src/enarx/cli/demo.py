@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from enarx.trust.model import Stack
+
 ADDRESS: Final = "127.0.0.1"
 NAME: Final = "localhost"
 """The name that the Steward's policy gives to the workload."""
@@ -142,6 +144,8 @@ def run(args: argparse.Namespace) -> int:
         keep.stop()
         scene.swap(show)
         show.step(f"Steward: its log of decisions is {scene.decisions().partition(',')[0]}, and all has been stopped")
+        assert scene.stack is not None  # noqa: S101 - the client has seen the Keep
+        show.stack(scene.stack)
     return 0
 
 
@@ -156,6 +160,8 @@ class _Scene:
     url: str = ""
     ca: str = ""
     measurement: str = ""
+    stack: Stack | None = None
+    """Who had to be trusted for the Keep, once the client has checked it."""
 
     @property
     def seconds(self) -> float:
@@ -253,7 +259,8 @@ class _Scene:
                 f"Client: {(tls.version() or 'no TLS').replace('v', ' ')}, {suite}; the certificate is for {NAME}, and "
                 "its chain ends in the Steward's CA"
             )
-            self._check(tls.getpeercert(binary_form=True) or b"", datetime.now(UTC), show)
+            subject = f"https://{NAME}:{port}"
+            self._check(tls.getpeercert(binary_form=True) or b"", subject, datetime.now(UTC), show)
             connection.request("GET", "/", headers={"User-Agent": "enarx demo", "Connection": "close"})
             response = connection.getresponse()
             body = response.read(MAX_PAGE_BYTES)
@@ -278,15 +285,18 @@ class _Scene:
         context.load_verify_locations(cafile=str(self.steward / "ca.pem"))
         return context
 
-    def _check(self, certificate: bytes, now: datetime, show: _Show) -> None:
+    def _check(self, certificate: bytes, subject: str, now: datetime, show: _Show) -> None:
         """What the client finds out from the certificate by himself."""
         from enarx.cli.keepcheck import check_keep
         from enarx.evidence.snp import Policy
         from enarx.evidence.snp.simulated import simulated_roots
+        from enarx.trust.model import Kind
 
-        expected = self.manifest()
+        expected, roots = self.manifest(), simulated_roots(self.root.read_bytes())
         policy = Policy(measurement=(bytes.fromhex(self.measurement),), host_data=(expected,), simulated=True)
-        facts = check_keep(certificate, policy, simulated_roots(self.root.read_bytes()), now)
+        facts = check_keep(certificate, policy, roots, now)
+        machine = Kind.PROCESS if self.image is None else Kind.VM_KEEP
+        self.stack = facts.stack(subject, certificate, roots, now, machine)
         kind = "a SIMULATED SEV-SNP report" if facts.simulated else "a SEV-SNP report"
         show.step(
             f"Client: the evidence in the certificate is {kind}, signed under the root that the policy names; all "
@@ -372,6 +382,18 @@ class _Show:
         for name, value in page.facts[:SHOWN_FACTS]:
             self._print(f"{name}: {value}", "2", "  | ", repeat=True)
         self._print("")
+
+    def stack(self, stack: Stack) -> None:
+        """Who had to be trusted for all of that, in short."""
+        from enarx.trust.terminal import Style, render_short
+        from enarx.trust.words import Words
+
+        words, marks = Words("en"), (sys.stdout.encoding or "ascii").lower().startswith("utf")
+        self._print("")
+        self._print(words("page.heading"), "1")
+        for line in render_short(stack, words, Style(self._width, self._styled, ascii_only=not marks)):
+            print(line.encode(encoding := sys.stdout.encoding or "ascii", "replace").decode(encoding), flush=True)
+        self._print(words("summary.more"))
 
     def _print(self, text: str, style: str = "", prefix: str = "", *, repeat: bool = False) -> None:
         import textwrap

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from enarx.evidence.appraisal import Rule
 from enarx.evidence.snp import Policy as GuestPolicy
 from enarx.evidence.snp.roots import Root
 from enarx.tenant.client import Expectation, verify
 from enarx.tenant.policy import Policy
+
+if TYPE_CHECKING:
+    from enarx.trust.model import Kind, Stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,16 @@ class KeepFacts:
 
     simulated: bool
     rules: tuple[Rule, ...]
+
+    def stack(self, subject: str, certificate: bytes, roots: tuple[Root, ...], now: datetime, kind: Kind) -> Stack:
+        """Who has to be trusted for the Keep at ``subject``, which has shown this certificate (DER)."""
+        from enarx.cli.trustevidence import authenticated
+        from enarx.tenant.keepchain import read_chain
+        from enarx.trust.keep import Judged, from_evidence
+
+        expected = Expectation(Policy(digest=b"", text="", simulated_roots=roots))
+        authentic = authenticated(read_chain((certificate,)), expected, now, [])
+        return from_evidence(Judged(subject, now, self.rules, authentic, appraised=True, kind=kind))
 
 
 def check_keep(certificate: bytes, guest: GuestPolicy, roots: tuple[Root, ...], now: datetime) -> KeepFacts:

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "rm": "remove what is left of a detached Keep that has ended",
     "manifest": "print the manifest of a launch, for policies and clients",
     "verify": "verify a Keep that serves: its certificate, the evidence in it, and what it runs",
+    "trust": "show who has to be trusted: the layers under a workload, and what is proved about them",
     "bundle": "save what a Keep shows in one file, and judge it again later",
     "proxy": "an attested tunnel: plain connections in, verified TLS to a Keep out",
     "config": "work with Enarx.toml",

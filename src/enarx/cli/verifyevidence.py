@@ -112,7 +112,7 @@ def _verify_snp(data: bytes, args: argparse.Namespace, outcome: _Outcome) -> Non
     report = parse(data)
     outcome.parsed = {"report": report_fields(report)}
     outcome.debug = report.debug
-    collateral = _collateral(args, report)
+    collateral = collateral_of(args, report)
     required = args.require_crl or (policy is not None and policy.require_crl)
     authentic = authenticate(report, collateral, now, trust=trust, require_crl=required, trail=outcome.checks)
     outcome.proof = authentic.proof
@@ -190,7 +190,8 @@ def _time(text: str | None) -> datetime:
         ) from error
 
 
-def _collateral(args: argparse.Namespace, report: Report) -> Collateral:
+def collateral_of(args: argparse.Namespace, report: Report) -> Collateral:
+    """The certificates and lists that were given with a report; CollateralError when its key's is not among them."""
     from enarx.evidence.bundle import split_certificates, unwrap_pem
     from enarx.evidence.snp import Collateral, certtable
 

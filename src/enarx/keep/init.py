@@ -15,6 +15,7 @@ import gc
 import os
 import resource
 import signal
+import termios
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -70,8 +71,10 @@ def main() -> NoReturn:
 def say(line: str) -> None:
     """One line for the console, if there is anything to say. Nothing that a guest could be hurt by goes there."""
     if line:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, termios.error):
             os.write(2, f"enarx: {line}".encode("utf-8", "replace")[: LINE_MAX_BYTES - 1] + b"\n")
+            if os.isatty(2):
+                termios.tcdrain(2)  # a machine that is powered off says no more
 
 
 def prepare() -> None:

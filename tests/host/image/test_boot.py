@@ -28,11 +28,12 @@ init.mount("configfs", "/sys/kernel/config", 0)
 init.mount("securityfs", "/sys/kernel/security", 0)
 print("reports", os.path.isdir("/sys/kernel/config/tsm/report"), flush=True)
 print(open("/sys/kernel/security/lockdown").read(), flush=True)
-init.forbid("/proc/sys/kernel/modules_disabled", "1")
+init.set_switch("/proc/sys/kernel/modules_disabled", "1")
 try:
     init.load_module("/lib/modules/tsm.ko")
 except OSError as error:
     print("afterwards", error.errno, flush=True)
+init.say("all is said")
 init.power_off()
 """
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -91,7 +93,7 @@ def test_what_must_be_off_is_off_and_what_must_be_on_is_on() -> None:
 
 def test_what_a_build_needs_is_in_the_list_of_debian_packages() -> None:
     listed = {line.split()[0] for line in (ROOT / "requirements" / "apt.txt").read_text().splitlines() if line.strip()}
-    brought = {"dpkg", "tar", "binutils"}  # by every Debian, and by the compiler
+    brought = {"dpkg", "tar", "util-linux", "binutils"}  # by every Debian, and by the compiler
     needed = {*kernelbuild.PROGRAMS.values(), *kernelbuild.HEADERS.values()}
     assert needed - brought <= listed
 
@@ -254,3 +256,26 @@ def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path, monkeypatch:
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
     assert not gone.exists()
+
+
+def test_a_build_whose_process_is_killed_ends_and_the_next_one_clears_up(tmp_path: Path) -> None:
+    mark, work = tmp_path / "mark", tmp_path / "work"
+    slow = package(tmp_path, MAKEFILE.replace("@echo building &&", f"@echo $$PPID > {mark}; sleep 600;"))
+    work.mkdir()
+    code = "import sys; from pathlib import Path; from enarx.host.image import kernelbuild\n"
+    code += "kernelbuild.build(Path(sys.argv[1]), Path(sys.argv[2]), 'name', 1)"
+    with subprocess.Popen([sys.executable, "-c", code, str(slow), str(work)]) as process:
+        while not (mark.exists() and mark.read_text().strip()):
+            assert process.poll() is None
+            time.sleep(0.01)
+        with pytest.raises(BlockingIOError), kernelbuild._locked(next(work.iterdir()), fcntl.LOCK_EX | fcntl.LOCK_NB):
+            pass
+        process.kill()
+    make = int(mark.read_text())
+    while Path(f"/proc/{make}").exists() and "Z" not in Path(f"/proc/{make}/stat").read_text().rpartition(")")[2]:
+        time.sleep(0.01)
+    (left,) = work.iterdir()
+    assert left.name.startswith(".kernel-")
+    (tmp_path / "quick").mkdir()
+    build(work, package(tmp_path / "quick"))
+    assert list(work.iterdir()) == []

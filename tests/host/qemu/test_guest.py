@@ -62,6 +62,13 @@ def test_guest_that_powers_off_has_ended(qemu: str, program: Path) -> None:
     assert guest.wait() == 0
 
 
+def test_all_of_the_console_is_there_for_who_asks(qemu: str, program: Path) -> None:
+    told: list[str] = []
+    guest = Guest(qemu, miniature.arguments(program, "off"), detail=told.append)
+    guest.obituary()
+    assert told == ["console: miniature: off"]
+
+
 def test_guest_that_crashes_is_told_from_one_that_powers_off(qemu: str, program: Path) -> None:
     died = started(qemu, program, "reset").obituary()
     assert "the guest crashed" in died.message

@@ -8,6 +8,7 @@ the linker and the compressor, which `Toolchain` names.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -36,6 +37,7 @@ COMPILER: Final = "gcc-12"
 """The compiler of Debian 12, by its full name, so that another release's default is not taken for it."""
 PROGRAMS: Final = {
     "dpkg-deb": "dpkg",
+    "setpriv": "util-linux",
     "tar": "tar",
     "xz": "xz-utils",
     "patch": "patch",
@@ -65,6 +67,7 @@ CONFIGURE: Final = ("KCONFIG_ALLCONFIG=enarx.config", "allnoconfig")
 TARGET: Final = "bzImage"
 VMLINUZ: Final = "arch/x86/boot/bzImage"
 _UMASK: Final = 0o022
+_WORK: Final = ".kernel-"
 
 _SET: Final = re.compile(r"(CONFIG_\w+)=(.+)")
 _OFF: Final = re.compile(r"# (CONFIG_\w+) is not set")
@@ -208,15 +211,33 @@ def _check_config(sources: Path) -> None:
 
 @contextlib.contextmanager
 def _work(directory: Path) -> Iterator[Path]:
+    """A directory to build in, locked for as long as it is used. What a build that was killed has left goes."""
     try:
-        with tempfile.TemporaryDirectory(prefix=".kernel-", dir=directory, ignore_cleanup_errors=True) as name:
-            yield Path(name)
+        with contextlib.ExitStack() as stack:
+            with _locked(directory, fcntl.LOCK_EX):
+                for path in directory.glob(f"{_WORK}*"):
+                    with contextlib.suppress(BlockingIOError), _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        shutil.rmtree(path, ignore_errors=True)
+                name = tempfile.TemporaryDirectory(prefix=_WORK, dir=directory, ignore_cleanup_errors=True)
+                work = Path(stack.enter_context(name))
+                stack.enter_context(_locked(work, fcntl.LOCK_EX))
+            yield work
     except OSError as error:
         raise HostError(
             f"the kernel could not be built in {directory}: {error.strerror}",
             code="kernel-build",
             hint="look at the disk, or name another directory with --cache-dir",
         ) from error
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class _Runner:
@@ -229,8 +250,13 @@ class _Runner:
 
     def __call__(self, command: Sequence[str], directory: Path) -> None:
         environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT}
+        with_us = (
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+        )  # make passes it on: no compiler outlives a process that was killed
         process = subprocess.Popen(  # noqa: S603 - fixed programs
-            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=self._output,
+            (*with_us, *command), cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=self._output,
             stderr=subprocess.STDOUT, umask=_UMASK, start_new_session=True,
         )  # fmt: skip
         try:

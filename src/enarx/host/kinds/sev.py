@@ -62,7 +62,7 @@ def launch(kind: Technology, plan: Plan) -> Started:
             return sev_arguments(image, machine, descriptors, sev)
 
         plan.detail(f"{kind} guest: {machine}, policy {sev.policy:#x}")
-        guest = Guest(facts.qemu.path, arguments)
+        guest = Guest(facts.qemu.path, arguments, detail=plan.detail)
         try:
             release(guest.monitor, plan.approval.approver, session)
         except HostError as error:

@@ -51,7 +51,7 @@ def start(plan: Plan) -> Started:
         return snp_arguments(image, machine, descriptors, launch)
 
     plan.detail(f"SEV-SNP guest: {machine}, policy {launch.policy:#x}, HOST_DATA {launch.host_data.hex()}")
-    guest = Guest(facts.qemu.path, arguments)
+    guest = Guest(facts.qemu.path, arguments, detail=plan.detail)
     return Started(guest.carry(), guest.pid, None, str(machine), "KVM with SEV-SNP")
 
 

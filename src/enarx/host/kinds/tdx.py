@@ -29,5 +29,5 @@ def start(plan: Plan) -> Started:
         return tdx_arguments(image, machine, descriptors, launch)
 
     plan.detail(f"TDX guest: {machine.memory} MiB, {machine.cpus} vCPUs, MRCONFIGID {launch.config_id.hex()}")
-    guest = Guest(facts.qemu.path, arguments)
+    guest = Guest(facts.qemu.path, arguments, detail=plan.detail)
     return Started(guest.carry(), guest.pid, None, f"{machine.memory} MiB, {machine.cpus} vCPUs", "KVM with TDX")

@@ -33,7 +33,7 @@ def start(plan: Plan) -> Started:
     def arguments(descriptors: Descriptors) -> list[str]:
         return vm_arguments(image, machine, accelerator.name, descriptors)
 
-    guest = Guest(program, arguments, simulated=plan.host_data is not None)
+    guest = Guest(program, arguments, simulated=plan.host_data is not None, detail=plan.detail)
     processor: Processor | None = None
     try:
         if guest.channel is not None and plan.approval is not None:

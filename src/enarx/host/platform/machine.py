@@ -134,8 +134,9 @@ class Machine:
 
         None where neither can be had; leaves beyond the processor's last are not looked up (they repeat another).
         """
-        last = self._cpuid(leaf & 0x8000_0000, 0)
-        if last is None or last[0] < leaf:
+        base = leaf & 0xC000_0000  # of the basic leaves, of those of a hypervisor, of the extended ones
+        last = self._cpuid(base, 0)
+        if last is None or (last[0] < leaf and leaf != base):
             return None
         return self._cpuid(leaf, subleaf)
 

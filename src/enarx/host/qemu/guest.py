@@ -51,9 +51,13 @@ class Guest:
     it. Must be made by a thread that lives as long as the guest shall.
     """
 
-    def __init__(self, program: str, arguments: Arguments, *, simulated: bool = False) -> None:
-        """Start it. Raises HostError."""
+    def __init__(
+        self, program: str, arguments: Arguments, *, simulated: bool = False,
+        detail: Callable[[str], None] = lambda line: None,
+    ) -> None:  # fmt: skip
+        """Start it. ``detail`` gets all that was said, line by line, of a guest whose Keep has died. HostError."""
         self._late = False
+        self._detail = detail
         self._listener = NamelessListener()
         pairs = [socket.socketpair() for _ in range(3 if simulated else 2)]
         (monitor, far_monitor), (console, far_console) = pairs[:2]
@@ -108,7 +112,9 @@ class Guest:
         status = self.wait()
         self.monitor.join(_MONITOR_SECONDS)
         errors, console = self._errors.lines(), self.console.lines()
-        hint = "run again with --verbose"
+        for line in (*(f"QEMU: {line}" for line in errors), *(f"console: {line}" for line in console)):
+            self._detail(line)
+        hint = "run again with --verbose to see all of the console"
         if any(words in line for line in (*errors, *console) for words in _LACKS_MEMORY):
             hint = "it lacks memory: give it more by --memory"
         elif self._late:
