@@ -26,7 +26,11 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         (root / package / "__init__.py").touch()
     for name in ("__init__", *SHARED, "evidence/binding", "evidence/chain", "keep/engine", "unheard_of"):
         (root / f"{name}.py").touch()
-    (root / f"{module}.py").write_text(source)
+    place = root / f"{module}.py"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for directory in place.relative_to(root).parents:
+        (root / directory / "__init__.py").touch()
+    place.write_text(source)
     environment = {"PYTHONPATH": f"{tree}:{ROOT}"}
     command = [*LINT, "--config", str(ROOT / "pyproject.toml")]
     return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
@@ -51,7 +55,11 @@ def lint(tree: Path, module: str, source: str) -> subprocess.CompletedProcess[st
         ("tenant/policy", "import enarx.host"),
         ("tenant/policy", "import enarx.keep.engine"),
         ("tenant/policy", "import enarx.simulator"),
+        ("tenant/policy", "import enarx.trust"),
+        ("tenant/steward/decide", "from enarx.trust import model"),
+        ("host/launch", "import enarx.trust"),
         ("trust/layers", "import enarx.simulator"),
+        ("trust/layers", "import enarx.tenant"),
         ("simulator/device", "import enarx.host"),
         ("wire", "import enarx.config"),
         ("sealing", "import cryptography"),
@@ -93,6 +101,7 @@ def test_a_forbidden_import_is_refused(tmp_path: Path, module: str, source: str)
         ("host/launch", "import enarx.simulator\nimport enarx.evidence.chain\nimport enarx.manifest"),
         ("host/load", "from enarx import archive, envelope"),
         ("tenant/policy", "from enarx.evidence import chain\nfrom enarx import archive, envelope"),
+        ("tenant/steward/console/pages", "from enarx.trust import model"),
         ("cli/run", "import enarx.host, enarx.keep, enarx.tenant, enarx.simulator, enarx.trust"),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from enarx.errors import ConfigError
 from enarx.evidence.reference import LaunchValue, format_reference_values
-from enarx.tenant.policy import LIFETIME_MAX, Policy, parse_policy
+from enarx.tenant.policy import LIFETIME_MAX, ConsoleRules, Policy, parse_policy
 from enarx.tenant.policytables import no_files
 from enarx.tenant.steward.files import read_policy
 from tests.tenant.keeps import MEASUREMENT, WEB, policy_text, simulator
@@ -89,9 +89,11 @@ def test_every_table_is_read() -> None:
         '[[secret]]\nname = "db"\nvalue = "v"\nworkloads = ["web"]\nsimulated = true',
         '[certificate]\nlifetime = "90m"\ndns = ["web.example"]\ntrust_domain = "example.org"',
         f'[service]\nnames = ["steward.example", "127.0.0.1", "::1"]\npolicy_readers = ["{WEB}"]\nrate = 0\nburst = 5',
+        f'[console]\nreaders = ["{WEB}"]\nsession = "8h"',
         "[debug]\nkvm = true",
     )
     policy = read(text)
+    assert policy.console == ConsoleRules((bytes.fromhex(WEB.removeprefix("sha256:")),), timedelta(hours=8))
     assert policy.simulated is not None
     assert policy.simulated.simulated
     assert policy.simulated_roots[0].simulated
@@ -147,6 +149,12 @@ def test_a_policy_without_secrets_in_it_may_be_shown() -> None:
         ("[service]\nrate = true", "config-type"),
         ('[service]\npolicy_readers = ["x"]', "policy-value"),
         ('[service]\nnames = ["under_score"]', "policy-value"),
+        ("[console]\n", "policy-value"),
+        ("[console]\nreaders = []", "policy-value"),
+        ('[console]\nreaders = ["a token"]', "policy-value"),
+        (f'[console]\nreaders = ["{WEB}"]\nsession = "13h"', "policy-value"),
+        (f'[console]\nreaders = ["{WEB}"]\nsession = 30', "config-type"),
+        (f'[console]\nreader = ["{WEB}"]', "policy-unknown-key"),
         ('[debug]\nkvm = "yes"', "config-type"),
         ("[debug]\nsnp = true", "policy-unknown-key"),
         ("[sgx]\n", "policy-value"),
@@ -240,6 +248,7 @@ TREE: dict[str, dict[str, object]] = {
     "workload": {"web": {"digest": [WEB], "config": "any", "files": [WEB], "args": ["x"], "env": {"A": "b"}}},
     "certificate": {"lifetime": "1h", "dns": ["a.example"], "trust_domain": "example.org"},
     "service": {"names": ["a.example"], "policy_readers": [WEB], "rate": 1, "burst": 2},
+    "console": {"readers": [WEB], "session": "1h"},
     "debug": {"kvm": False},
 }  # fmt: skip
 """A file with every table and every kind of value, as a tree."""

@@ -25,8 +25,8 @@ class KeepFacts:
 
     def stack(self, subject: str, certificate: bytes, roots: tuple[Root, ...], now: datetime, kind: Kind) -> Stack:
         """Who has to be trusted for the Keep at ``subject``, which has shown this certificate (DER)."""
-        from enarx.cli.trustevidence import authenticated
         from enarx.tenant.keepchain import read_chain
+        from enarx.tenant.keepevidence import authenticated
         from enarx.trust.keep import Judged, from_evidence
 
         expected = Expectation(Policy(digest=b"", text="", simulated_roots=roots))

@@ -1,4 +1,4 @@
-"""``enarx steward``: make a Steward, run it, ask it offline, read its log, revoke, add secrets.
+"""``enarx steward``: make a Steward, run it, ask it offline, read its log, revoke, add secrets, make tokens.
 
 Exit statuses: 0, 1 for a wrong configuration or database, 4 for a log that was changed, 5 for a refused request.
 """
@@ -30,7 +30,7 @@ REASONS = ("unspecified", "keyCompromise", "superseded", "cessationOfOperation",
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add ``steward init|serve|check|log|revoke|secret``."""
+    """Add ``steward init|serve|check|log|revoke|secret|token``."""
     parser = subparsers.add_parser("steward", help="run the service that attests Keeps and issues their certificates")
     modes = parser.add_subparsers(dest="mode", required=True, metavar="MODE")
 
@@ -74,8 +74,10 @@ def add_parser(subparsers: Subparsers) -> None:
     revoke.set_defaults(run=_revoke)
 
     from enarx.cli.stewardsecret import add_parser as add_secrets
+    from enarx.cli.stewardtoken import add_parser as add_token
 
     add_secrets(modes, add_place)
+    add_token(modes)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -273,6 +275,9 @@ names = [{names}]
 # [workload.web]
 # digest = ["sha256:..."]        # of main.wasm
 # config = ["sha256:..."]        # of its Enarx.toml
+
+# [console]
+# readers = ["sha256:..."]       # digests of tokens of those who may look at https://.../console
 
 # [certificate]
 # lifetime = "24h"

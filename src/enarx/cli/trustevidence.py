@@ -17,14 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from enarx.evidence import snp
     from enarx.evidence.appraisal import Rule
-    from enarx.evidence.authentic import Authentic
-    from enarx.evidence.sev.enrolled import EnrolledKeep
     from enarx.manifest import Manifest
     from enarx.tenant.client import Expectation, Verdict
     from enarx.tenant.judgement import Launched
-    from enarx.tenant.keepchain import KeepChain
     from enarx.trust.keep import Judged
     from enarx.trust.model import Fact, Stack
 
@@ -103,6 +99,7 @@ def unpoliced(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, s
 def of_verdict(shown: Sequence[bytes], verdict: Verdict, expected: Expectation, now: datetime, subject: str) -> Seen:
     """The stack of a Keep on which there is a verdict."""
     from enarx.tenant.keepchain import read_chain
+    from enarx.tenant.keepevidence import authenticated
     from enarx.trust.keep import Judged
 
     case = Judged(subject, now, verdict.rules, error=verdict.error, appraised=True)
@@ -127,6 +124,7 @@ def _unjudged(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, s
     from enarx.evidence.snp.enarx import parse_manifest_digest
     from enarx.tenant.judgement import judge_key, judge_launch
     from enarx.tenant.keepchain import read_chain
+    from enarx.tenant.keepevidence import authenticated
     from enarx.trust.keep import Judged
 
     rules: list[Rule] = []
@@ -150,29 +148,6 @@ def _unjudged(shown: Sequence[bytes], args: argparse.Namespace, now: datetime, s
     except EvidenceError as error:
         case = replace(case, error=error, says_simulated=_says_simulated(shown))
     return replace(case, verifier=verifier_facts(case, b""))
-
-
-def authenticated(
-    chain: KeepChain, expected: Expectation, now: datetime, rules: list[Rule]
-) -> Authentic[snp.Report | EnrolledKeep]:
-    """The evidence in a chain's leaf, once it is authentic."""
-    from enarx.evidence import snp
-    from enarx.evidence.binding import report_data
-    from enarx.evidence.signature import PYCA
-    from enarx.evidence.snp.enarx import parse_evidence
-    from enarx.evidence.snp.roots import AMD_ROOTS
-    from enarx.tenant.client import trusted
-    from enarx.tenant.judgement import authenticate_enrolled
-
-    if chain.technology == "sev":
-        return authenticate_enrolled(
-            chain.evidence, report_data(chain.spki), expected.policy, trusted(expected), now, verifier=PYCA, trail=rules
-        )
-    evidence = parse_evidence(chain.evidence)
-    lists = dict.fromkeys((*(one.crl for one in evidence.crls), *expected.crls))
-    collateral = snp.Collateral(evidence.vcek, expected.chain, tuple(lists))
-    trust = snp.Trust((*AMD_ROOTS, *expected.policy.simulated_roots))
-    return snp.authenticate(snp.parse(evidence.report), collateral, now, trust=trust, trail=rules)
 
 
 def _says_simulated(shown: Sequence[bytes]) -> bool:

@@ -12,6 +12,7 @@
                               of a simulator may have it as well
     [certificate]             `lifetime` ("24h"), `dns` names, `trust_domain` for spiffe://TRUST-DOMAIN/keep/NAME
     [service]                 how the Steward itself runs: `names`, `policy_readers`, `rate`, `burst`
+    [console]                 pages for people, which there are none of without it: `readers`, `session` ("30m")
     [debug]                   `kvm = true` issues to guests that prove nothing at all
     [sgx]                     read and checked as the published Steward does; SGX evidence is refused by name
 
@@ -48,6 +49,10 @@ RATE: Final = 500
 balancer may stand there for all clients: this stops a flood of what is cheap to refuse."""
 BURST: Final = 1000
 """Requests at once, likewise (count)."""
+
+SESSION: Final = timedelta(minutes=30)
+"""How long a reader of the console stays signed in, by default."""
+SESSION_MAX: Final = timedelta(hours=12)
 
 Read = Callable[[str, int, bool], bytes]
 """``(name, limit, private) -> bytes`` of a file that the policy names, relative to the policy; raises ConfigError.
@@ -86,6 +91,14 @@ class ServiceRules:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleRules:
+    """Who may read the console, by the SHA-256 of their tokens, and how long one stays signed in."""
+
+    readers: tuple[bytes, ...]
+    session: timedelta = SESSION
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A policy file as read. ``digest`` is the SHA-256 of its bytes; ``text`` is withheld from ``repr``."""
 
@@ -103,6 +116,7 @@ class Policy:
     sigstore: Sigstore | None = field(default=None, repr=False, compare=False)
     sev: SevRules | None = None
     simulated_sev: SevRules | None = None
+    console: ConsoleRules | None = None
 
     @property
     def public_text(self) -> str | None:
@@ -112,7 +126,7 @@ class Policy:
 
 _TABLES: Final = (
     "snp", "sev", "sgx", "simulated", "simulated_sev", "workload", "sigstore", "secret", "certificate", "service",
-    "debug",
+    "console", "debug",
 )  # fmt: skip
 
 
@@ -153,6 +167,7 @@ def parse_policy(data: bytes, source: str, read: Read) -> Policy:
         sigstore=read_sigstore(reader, top.get("sigstore"), read, needed_by=who_needs_sigstore(workloads)),
         sev=read_sev(reader, "sev", top.get("sev"), read),
         simulated_sev=read_sev(reader, "simulated_sev", top.get("simulated_sev"), read),
+        console=_console(reader, top["console"]) if "console" in top else None,
         has_inline_secrets=any("value" in one for one in top.get("secret", [])),
     )
 
@@ -247,3 +262,14 @@ def _service(reader: tables.Tables, table: Any) -> ServiceRules:
         reader.number(("service", "rate"), stated.get("rate", RATE), 1_000_000),
         reader.number(("service", "burst"), stated.get("burst", BURST), 1_000_000),
     )
+
+
+def _console(reader: tables.Tables, table: Any) -> ConsoleRules:
+    stated = reader.only_keys(("console",), table, ("readers", "session"))
+    if "readers" not in stated:
+        hint = 'readers = ["sha256:..."], digests of tokens; without [console] there is no console'
+        raise reader.document.error(("console",), "policy-value", "[console] names no readers", hint)
+    session = SESSION
+    if "session" in stated:
+        session = reader.duration(("console", "session"), stated["session"], SESSION_MAX)
+    return ConsoleRules(reader.digests(("console", "readers"), stated["readers"]), session)

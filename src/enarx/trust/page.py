@@ -96,28 +96,37 @@ def page(stacks: Sequence[Stack], words: Words, now: datetime) -> str:
     """The page, as of ``now``. The same stacks, words and time give the same bytes."""
     from enarx import __version__
 
-    titles = tower_titles(stacks, words)
-    towers = [
-        Tower(stack, title, tuple(Check(f"c{number}-{index}", rule) for index, rule in enumerate(stack.rules, 1)))
-        for number, (stack, title) in enumerate(zip(stacks, titles, strict=True), 1)
-    ]
+    towers = towers_of(stacks, words)
     style, style_hash = _style()
-    shown = {row.owner for stack in stacks for row in (*stack.there, *stack.around) if row.status is not Status.ABSENT}
     return _environment().get_template("page.html").render(
         w=words,
         style=style,
         style_hash=style_hash,
-        titles=titles,
+        titles=[one.title for one in towers],
         towers=towers,
         many=len(stacks) > 1,
-        owners=[owner for owner in Owner if owner in shown],
+        owners=owners_of(stacks),
         statuses=list(Status),
-        layers=_groups(towers, [stack.rows for stack in stacks]),
-        around=_groups(towers, [stack.around for stack in stacks]),
+        layers=groups(towers, [stack.rows for stack in stacks]),
+        around=groups(towers, [stack.around for stack in stacks]),
         checks=[{"title": one.title, "rules": one.checks} for one in towers if one.checks],
         version=__version__,
         made=shown_time(now),
     ) + "\n"  # fmt: skip
+
+
+def towers_of(stacks: Sequence[Stack], words: Words) -> list[Tower]:
+    """The stacks as they are drawn, in order."""
+    return [
+        Tower(stack, title, tuple(Check(f"c{number}-{index}", rule) for index, rule in enumerate(stack.rules, 1)))
+        for number, (stack, title) in enumerate(zip(stacks, tower_titles(stacks, words), strict=True), 1)
+    ]
+
+
+def owners_of(stacks: Sequence[Stack]) -> list[Owner]:
+    """Whose layers and surroundings there are."""
+    shown = {row.owner for stack in stacks for row in (*stack.there, *stack.around) if row.status is not Status.ABSENT}
+    return [owner for owner in Owner if owner in shown]
 
 
 def tower_titles(stacks: Sequence[Stack], words: Words) -> list[str]:
@@ -136,7 +145,8 @@ def shown_time(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
-def _groups(towers: Sequence[Tower], columns: Iterable[Sequence[Row]]) -> list[Group]:
+def groups(towers: Sequence[Tower], columns: Iterable[Sequence[Row]]) -> list[Group]:
+    """The rows of all stacks, one group for each; ``columns`` are the rows of each tower, in order."""
     found = []
     for rows in zip(*columns, strict=True):
         names = {row.name for row in rows}

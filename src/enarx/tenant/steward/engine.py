@@ -22,7 +22,8 @@ from enarx.tenant.steward.decide import Judge, decide, make_judge
 from enarx.tenant.steward.decision import Decision, Request
 from enarx.tenant.steward.ear import make_result
 from enarx.tenant.steward.journal import Journal
-from enarx.tenant.steward.log import decision_entry, policy_entry
+from enarx.tenant.steward.log import Entry, decision_entry, policy_entry
+from enarx.tenant.steward.record import make_record
 from enarx.tenant.steward.seal import SealedSecret, seal
 
 INLINE_MAX_BYTES: Final = 64 * 1024
@@ -84,7 +85,11 @@ class Engine:
             loop = asyncio.get_running_loop()
             made = await loop.run_in_executor(self._threads, self._decide_all, requests, judge, now)
         digest = judge.policy.digest
-        entries = [decision_entry(one.decision, one.issued, digest, route, now) for one in made]
+        entries: list[Entry] = []
+        for request, one in zip(requests, made, strict=False):
+            # For the console alone: without one, nothing but the log is kept.
+            record = make_record(request, one.decision, one.issued, now) if judge.policy.console else None
+            entries.append(decision_entry(one.decision, one.issued, digest, route, now, record=record))
         positions = await asyncio.gather(*map(self._journal.append, entries))
         finished: list[Outcome] = []
         for request, one, position in zip(requests, made, positions, strict=False):

@@ -28,7 +28,7 @@ GRACE_SECONDS: Final = 10
 class RateLimit:
     """A token bucket for each address: ``rate`` requests a second on average, ``burst`` at once. Rate 0: no limit."""
 
-    def __init__(self, rate: int, burst: int) -> None:
+    def __init__(self, rate: float, burst: int) -> None:
         self._rate = rate
         self._burst = max(burst, 1)
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()

@@ -22,6 +22,7 @@ from enarx.errors import AuthenticityError
 from enarx.tenant.steward.ca import Issued
 from enarx.tenant.steward.decision import Decision
 from enarx.tenant.steward.ear import Position
+from enarx.tenant.steward.record import Record
 from enarx.tenant.workloads import written
 
 GENESIS: Final = bytes(32)
@@ -45,6 +46,7 @@ class Entry:
     body: str
     issued: Issued | None = None
     revocation: Revocation | None = None
+    record: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,13 @@ def entry_hash(sequence: int, previous: bytes, body: str) -> bytes:
     return hashlib.sha256(_LABEL + sequence.to_bytes(8, "big") + previous + body.encode()).digest()
 
 
-def decision_entry(decision: Decision, issued: Issued | None, policy: bytes, route: str, now: datetime) -> Entry:
-    """The entry for a decision: ``issued`` is the certificate that it led to, if it did."""
+def decision_entry(
+    decision: Decision, issued: Issued | None, policy: bytes, route: str, now: datetime, *, record: Record | None = None
+) -> Entry:
+    """The entry for a decision: ``issued`` is the certificate that it led to, if it did.
+
+    ``record`` is kept beside the log for the console; the entry has its digest.
+    """
     grant = decision.grant
     body: dict[str, Any] = {
         "time": _time(now),
@@ -83,7 +90,9 @@ def decision_entry(decision: Decision, issued: Issued | None, policy: bytes, rou
         body["secrets"] = len(grant.secrets) if grant else 0
     else:
         body["failed"] = [rule.name for rule in decision.rules if not rule.passed]
-    return Entry(_json(body), issued)
+    if record is not None:
+        body["explanation"] = record.digest
+    return Entry(_json(body), issued, record=record)
 
 
 def revocation_entry(serial: str, reason: str, now: datetime) -> Entry:
@@ -97,13 +106,16 @@ def policy_entry(policy: bytes, now: datetime) -> Entry:
     return Entry(_json({"time": _time(now), "event": "policy", "policy": written(policy)}))
 
 
-def verify(rows: Iterable[Row], *, expected: Position | None = None) -> Position:
+def verify(rows: Iterable[Row], *, after: Position | None = None, expected: Position | None = None) -> Position:
     """Check a log from its first entry on; returns the position of its last one (0 for an empty log).
 
-    ``expected`` is a position that somebody noted: the log must have reached it, with that hash. Raises
-    AuthenticityError (``log-broken``, ``log-truncated``) that names the first entry that does not fit.
+    ``after`` is where an earlier check of this log ended: ``rows`` are those that follow. ``expected`` is a position
+    that somebody noted: the log must have reached it, with that hash. Raises AuthenticityError (``log-broken``,
+    ``log-truncated``) that names the first entry that does not fit.
     """
-    previous, sequence = GENESIS, 0
+    previous, sequence = (bytes.fromhex(after.hash), after.sequence) if after is not None else (GENESIS, 0)
+    if expected is not None and after is not None and after.sequence == expected.sequence != 0:
+        _check_noted(after, expected)
     for row in rows:
         sequence += 1
         if row.sequence != sequence:
@@ -113,8 +125,8 @@ def verify(rows: Iterable[Row], *, expected: Position | None = None) -> Position
         previous = entry_hash(sequence, previous, row.body)
         if row.hash != previous.hex():
             raise _broken(sequence, "its hash is not that of its contents")
-        if expected is not None and sequence == expected.sequence and row.hash != expected.hash:
-            raise _broken(sequence, "its hash is not the one that was noted")
+        if expected is not None and sequence == expected.sequence:
+            _check_noted(Position(sequence, row.hash), expected)
     if expected is not None and sequence < expected.sequence:
         raise AuthenticityError(
             f"the log ends at entry {sequence}, and entry {expected.sequence} was noted",
@@ -122,6 +134,11 @@ def verify(rows: Iterable[Row], *, expected: Position | None = None) -> Position
             hint="entries were removed, or this is another Steward's log, or an old copy of it",
         )
     return Position(sequence, previous.hex())
+
+
+def _check_noted(found: Position, noted: Position) -> None:
+    if found.hash != noted.hash:
+        raise _broken(found.sequence, "its hash is not the one that was noted")
 
 
 def _broken(sequence: int, what: str) -> AuthenticityError:

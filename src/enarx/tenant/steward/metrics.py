@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.samples import Sample
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -48,8 +50,16 @@ class Metrics:
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format; those of all workers when they share a directory."""
+        return generate_latest(self._shared())
+
+    def samples(self) -> Iterator[Sample]:
+        """The same as values."""
+        for metric in self._shared().collect():
+            yield from metric.samples
+
+    def _shared(self) -> CollectorRegistry:
         if DIRECTORY_VARIABLE not in os.environ:
-            return generate_latest(self._registry)
+            return self._registry
         shared = CollectorRegistry()
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-        return generate_latest(shared)
+        return shared

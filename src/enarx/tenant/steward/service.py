@@ -13,12 +13,13 @@ import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from enarx.errors import EnarxError, MalformedError
 from enarx.tenant.steward import answer
@@ -30,6 +31,9 @@ from enarx.tenant.steward.reader import Reader
 from enarx.tenant.steward.store import StoreError
 from enarx.tenant.workloads import written
 
+if TYPE_CHECKING:
+    from enarx.tenant.steward.console.app import Console
+
 CRL_CACHE: Final = timedelta(seconds=30)
 """How long a revocation list is served before it is made anew."""
 
@@ -37,11 +41,26 @@ _LOG: Final = logging.getLogger("enarx.steward")
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
+class _Asgi:
+    """A route that answers by itself, whatever the method."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
 class Service:
     """The application (``app``) around an engine."""
 
-    def __init__(self, engine: Engine, reader: Reader, metrics: Metrics) -> None:
+    def __init__(
+        self, engine: Engine, reader: Reader, metrics: Metrics, *, console_reader: Reader | None = None
+    ) -> None:
+        """The console's pages take longer than what ``reader`` is for, so they have a reader of their own."""
         self._engine = engine
+        self._console_reader = console_reader or reader
+        self._console: Console | None = None
         self._reader = reader
         self._metrics = metrics
         self._crl: tuple[datetime, bytes] | None = None
@@ -58,6 +77,8 @@ class Service:
                 Route("/healthz", self._alive, methods=["GET"]),
                 Route("/readyz", self._ready, methods=["GET"]),
                 Route("/metrics", self._show_metrics, methods=["GET"]),
+                Route("/console", _Asgi(self._show_console)),
+                Route("/console/{page:path}", _Asgi(self._show_console)),
             ]
         )
 
@@ -149,6 +170,22 @@ class Service:
     async def _show_metrics(self, request: Request) -> Response:
         del request
         return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _show_console(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The console, where the policy in force has readers of it; nothing of it is loaded before."""
+        if self._engine.policy.console is None:
+            await Response(status_code=404)(scope, receive, send)
+            return
+        try:
+            self._admit(Request(scope))
+        except RefusedError as refused:
+            await self._problem("console", refused.status, refused.error, {"Retry-After": "1"})(scope, receive, send)
+            return
+        if self._console is None:
+            from enarx.tenant.steward.console.app import Console
+
+            self._console = Console(self._engine, self._console_reader, self._metrics)
+        await self._console(scope, receive, send)
 
     async def _authority(self, request: Request) -> Response:
         del request

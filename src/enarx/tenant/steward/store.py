@@ -1,8 +1,8 @@
 """The Steward's database: the log and the certificates, in SQLite or PostgreSQL, shared by any number of instances.
 
 Everything that is written goes through ``append``: one transaction for a batch of entries, under a lock that all
-instances take, committed durably when it returns. The two drivers are used directly: two tables and five statements
-need no layer between them and their reader.
+instances take, committed durably when it returns. The two drivers are used directly: so few tables and statements
+need no layer between them and their reader. What the console asks is in ``enarx.tenant.steward.console.queries``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from enarx.errors import ConfigError, HostError
 from enarx.tenant.steward.ear import Position
 from enarx.tenant.steward.log import GENESIS, Entry, Row, entry_hash
+from enarx.tenant.steward.record import EXPLANATIONS_KEPT
 
 PAGE_ROWS: Final = 1000
 """Rows read at a time (count)."""
@@ -80,6 +81,11 @@ class Store:
             backend.close()
             raise
 
+    @property
+    def backend(self) -> Backend:
+        """The connection, for statements that are not here."""
+        return self._backend
+
     def append(self, entries: Sequence[Entry]) -> list[Position]:
         """Append entries in one transaction; returns where each stands once all are durable.
 
@@ -108,7 +114,30 @@ class Store:
                 self._backend.execute_many(statement, certificates)
             if revocations:
                 self._backend.execute_many("UPDATE certificates SET revoked_at = ? WHERE serial = ?", revocations)
+            self._keep(entries, positions)
         return positions
+
+    def _keep(self, entries: Sequence[Entry], positions: Sequence[Position]) -> None:
+        """What the console shows beside the log, and no more of it than that."""
+        explanations: list[tuple[int, str]] = []
+        keeps: list[tuple[str, int, str]] = []
+        now = 0
+        for entry, position in zip(entries, positions, strict=True):
+            record = entry.record
+            if record is None:
+                continue
+            explanations.append((position.sequence, record.explanation))
+            if entry.issued is not None and record.keep:
+                keeps.append((entry.issued.serial, int(entry.issued.not_after.timestamp()), record.keep))
+            now = max(now, int(record.at.timestamp()))
+        if not explanations:
+            return
+        self._backend.execute_many("INSERT INTO explanations (sequence, body) VALUES (?, ?)", explanations)
+        oldest = explanations[-1][0] - EXPLANATIONS_KEPT
+        self._backend.execute("DELETE FROM explanations WHERE sequence <= ?", (oldest,))
+        if keeps:
+            self._backend.execute_many("INSERT INTO keeps (serial, not_after, body) VALUES (?, ?, ?)", keeps)
+            self._backend.execute("DELETE FROM keeps WHERE not_after <= ?", (now,))
 
     def head(self) -> Position:
         """The last entry's position; sequence 0 for an empty log."""

@@ -45,13 +45,13 @@ def run_worker(settings: Settings, authority: CertificateAuthority, place: Place
 
 async def _serve(settings: Settings, authority: CertificateAuthority, place: Place, ready: Callable[[], None]) -> None:
     policy = settings.policy()
-    journal, reader = Journal(settings.open), Reader(settings.open)
+    journal, reader, console_reader = Journal(settings.open), Reader(settings.open), Reader(settings.open)
     threads = ThreadPoolExecutor(DECISION_THREADS, "decide")
     engine = Engine(
         authority, policy, journal, clock=lambda: datetime.now(UTC), threads=threads, verifier=settings.verifier()
     )
     metrics = Metrics()
-    service = Service(engine, reader, metrics)
+    service = Service(engine, reader, metrics, console_reader=console_reader)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     _renew(context, engine, settings)
@@ -79,6 +79,7 @@ async def _serve(settings: Settings, authority: CertificateAuthority, place: Pla
     finally:
         await journal.stop()
         reader.close()
+        console_reader.close()
         threads.shutdown()
 
 

@@ -27,7 +27,7 @@ WORDS: Final = {
         "“Proved” means that evidence was verified up to a root key of the silicon vendor and fits what the tenant "
         "expects. It says what runs, not that it is good."
     ),
-    "page.rests-on": "Rests on",
+    "page.evidence": "Evidence",
     "page.versions": "Versions and settings",
     "page.checked-by": "Checked by",
     "page.subject": "Looked at",
