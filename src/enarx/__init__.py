@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from enarx.connect.attestor import make_attestor
     from enarx.connect.bundle import Bundle, read_bundle, verify_bundle
     from enarx.connect.client import AsyncClient, AsyncTransport, Client, Transport
     from enarx.connect.requests import Adapter, Session
@@ -22,6 +23,7 @@ else:
         "Client": "client",
         "Session": "requests",
         "Transport": "client",
+        "make_attestor": "attestor",
         "open_socket": "sockets",
         "read_bundle": "bundle",
         "verify_bundle": "bundle",
@@ -53,6 +55,7 @@ __all__ = [
     "Session",
     "Transport",
     "__version__",
+    "make_attestor",
     "open_socket",
     "read_bundle",
     "verify_bundle",

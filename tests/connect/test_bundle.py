@@ -297,3 +297,10 @@ def test_secrets_do_not_go_into_a_bundle(tmp_path: Path) -> None:
     assert b"hunter2" not in encoded
     assert base64.b64encode(b"hunter2") not in encoded
     assert verify_bundle(encoded).accepted
+
+
+def test_signatures_may_be_checked_by_another_verifier() -> None:
+    from enarx.evidence.awslc import AwsLcVerifier
+
+    whole = saved()
+    assert verify_bundle(whole, verifier=AwsLcVerifier()) == verify_bundle(whole)

@@ -266,3 +266,19 @@ def test_files_that_cannot_be_read_are_named(files: Files, tmp_path: Path) -> No
         enarx.Client(policy=tmp_path / "none.toml")
     with pytest.raises(UsageError):
         enarx.Client(**files.demands(ca="sha256:12"))
+
+
+def test_transports_can_be_given_to_ordinary_clients(server: KeepServer, files: Files) -> None:
+    attestor = enarx.make_attestor(files.policy, manifest=files.manifest)
+    with httpx.Client(transport=enarx.Transport(attestor)) as client:
+        assert client.get(server.url).status_code == 200
+    with requests.Session() as session:
+        session.mount("https://", enarx.Adapter(attestor))
+        assert session.get(server.url, timeout=60).status_code == 200
+
+    async def get() -> int:
+        async with httpx.AsyncClient(transport=enarx.AsyncTransport(attestor)) as concurrent:
+            return (await concurrent.get(server.url)).status_code
+
+    assert asyncio.run(get()) == 200
+    assert len(server.processor.asked) == 3

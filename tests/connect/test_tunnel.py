@@ -41,7 +41,7 @@ class Running:
     def __init__(self, files: Files, port: int, **settings: Any) -> None:
         self.said: list[str] = []
         self.port = 0
-        self._attestor = make_attestor(files.policy, {"manifest": files.manifest})
+        self._attestor = make_attestor(files.policy, manifest=files.manifest)
         self._target, self._settings = port, settings
         self._ready, self._done = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
@@ -206,7 +206,7 @@ def test_stopping_ends_connections_that_do_not_end_by_themselves(
 
 def test_a_tunnel_can_check_before_it_listens(server: KeepServer, files: Files) -> None:
     async def check() -> None:
-        carried = Tunnel(make_attestor(files.policy, {"manifest": files.manifest}), "localhost", server.port, print)
+        carried = Tunnel(make_attestor(files.policy, manifest=files.manifest), "localhost", server.port, print)
         assert (await carried.check()).accepted
 
     asyncio.run(check())
@@ -216,14 +216,14 @@ def test_a_tunnel_can_check_before_it_listens(server: KeepServer, files: Files) 
 
 
 async def refused(files: Files, port: int, kind: type[Exception] = PolicyError) -> None:
-    carried = Tunnel(make_attestor(files.policy, {"manifest": files.manifest}), "localhost", port, print)
+    carried = Tunnel(make_attestor(files.policy, manifest=files.manifest), "localhost", port, print)
     with pytest.raises(kind):
         await carried.check()
 
 
 def test_a_port_that_is_taken_is_named(server: KeepServer, files: Files) -> None:
     async def listen() -> None:
-        carried = Tunnel(make_attestor(files.policy, {"manifest": files.manifest}), "localhost", server.port, print)
+        carried = Tunnel(make_attestor(files.policy, manifest=files.manifest), "localhost", server.port, print)
         with pytest.raises(StreamError) as caught:
             await carried.listen("127.0.0.1", server.port)
         assert caught.value.code == "proxy-listen"

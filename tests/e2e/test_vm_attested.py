@@ -7,14 +7,18 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import enarx
+from enarx.errors import PolicyError
 from enarx.evidence.reference import parse_reference_values
-from tests import programs
+from tests import programs, support, workloads
 from tests.e2e.attested import SECRET, Tenant, tenant
-from tests.e2e.command import code_of, module
-from tests.e2e.vms import hostile_qemu, own_image, run_vm, vm_environment
+from tests.e2e.attestedclient import client_policy
+from tests.e2e.command import code_of, config, module
+from tests.e2e.vms import SECONDS, hostile_qemu, own_image, run_vm, vm_environment
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -98,3 +102,31 @@ def test_keep_whose_clock_is_years_off_gets_nothing_and_says_why(
     path = hostile_qemu(tmp_path, f"arguments += ['-rtc', 'base={clock}']")
     done = Host(honest, image).run(programs.CAT_FILE, "secrets/password", path=path)
     refused(done, "steward-time", f"the Keep's clock says {'2000' if clock < '2000' else '2061'}-")
+
+
+def test_client_has_fresh_evidence_of_a_vm_keep_before_it_sends_anything(
+    image: Path, built_image: Path, tmp_path: Path
+) -> None:
+    """Over the exporter of a session that ends in the guest, by OpenSSL's log in a guest without files."""
+    echo, text = workloads.example("echo"), workloads.example_config("echo")
+    measured = measurement_of(built_image)
+    command = [str(support.command()), "run", "--backend", "vm", "--wasmcfgfile", str(config(tmp_path, text))]
+    with tenant(tmp_path, echo.read_bytes(), configured=text, measurement=measured) as ours:
+        process = subprocess.Popen(
+            [*command, "--verbose", *ours.options(), str(echo)], cwd=tmp_path, env=vm_environment(tmp_path, image),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        server = workloads.Server(process, text.count('kind = "listen"'))
+        try:
+            server.wait_until_it_listens()
+            url, sent = f"https://localhost:{server.port}", b"through the same session\n"
+            demands: dict[str, Any] = {"ca": ours.pin, "seconds": SECONDS}
+            with enarx.open_socket(url, policy=client_policy(ours, measured), **demands) as tls:
+                tls.settimeout(SECONDS)
+                tls.sendall(sent)
+                assert tls.recv(100) == sent
+            with pytest.raises(PolicyError):
+                enarx.open_socket(url, policy=client_policy(ours, "cd" * 48, "strict.toml"), **demands)
+        finally:
+            server.stop()
+            process.communicate()

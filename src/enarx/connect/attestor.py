@@ -12,12 +12,13 @@ import ssl
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypedDict
+from typing import Final, TypedDict, Unpack
 
 from enarx.challenge import ALPN, HEAD_BYTES, Status, encode_request, parse_head, parse_rest
 from enarx.connect.expectation import PathLike, Source, expectation
 from enarx.errors import AuthenticityError, ConfigError, StreamError
 from enarx.evidence.binding import NONCE_BYTES
+from enarx.evidence.signature import PYCA, Verifier
 from enarx.exporter import KeyLog, Tls
 from enarx.tenant.client import Expectation, Verdict, trust_of, verify
 from enarx.tenant.freshness import SessionEvidence, verify_session
@@ -56,7 +57,8 @@ class Attestor:
 
     ``fresh``: demand evidence over each TLS session, for which the Keep must answer challenges; without it the evidence
     in the certificate is judged alone, which whoever has the Keep's TLS key could relay. ``certificate`` is the
-    client's own, as for ``SSLContext.load_cert_chain``, for Keeps that ask for one. ``now`` is the clock.
+    client's own, as for ``SSLContext.load_cert_chain``, for Keeps that ask for one. ``now`` is the clock, and
+    ``verifier`` checks signatures.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class Attestor:
         fresh: bool = True,
         certificate: tuple[str, str | None] | None = None,
         now: Callable[[], datetime] = utc_now,
+        verifier: Verifier = PYCA,
     ) -> None:
         self.expected = expected
         self.fresh = fresh
         self.now = now
+        self.verifier = verifier
+        self.trust = trust_of(expected.policy, verifier, cache_entries=CHIPS_KNOWN)
         self._certificate = certificate
-        self.trust = trust_of(expected.policy, cache_entries=CHIPS_KNOWN)
         self._quiet = unverifying_context()
 
     def begin(self) -> Handshake:
@@ -103,9 +107,10 @@ class Demands(TypedDict, total=False):
     fresh: bool
     certificate: tuple[str, str | None] | None
     now: Callable[[], datetime]
+    verifier: Verifier
 
 
-def make_attestor(policy: Policy | PathLike, demands: Demands) -> Attestor:
+def make_attestor(policy: Policy | PathLike, **demands: Unpack[Demands]) -> Attestor:
     """The attestor of a client that was given these arguments; raises what `expectation` does."""
     expected = expectation(
         policy,
@@ -120,6 +125,7 @@ def make_attestor(policy: Policy | PathLike, demands: Demands) -> Attestor:
         fresh=demands.get("fresh", True),
         certificate=demands.get("certificate"),
         now=demands.get("now", utc_now),
+        verifier=demands.get("verifier", PYCA),
     )
 
 
@@ -149,8 +155,8 @@ class Handshake:
             exporter = self._log.exporter()
             self._log.silence(tls)
         self.chain = chain_of(tls)
-        expected, trust = attestor.expected, attestor.trust
-        verdict = self._accept(verify(self.chain, host, expected, attestor.now(), trust=trust))
+        expected, verifier, trust = attestor.expected, attestor.verifier, attestor.trust
+        verdict = self._accept(verify(self.chain, host, expected, attestor.now(), verifier=verifier, trust=trust))
         if self._log is None:
             return verdict
         if exporter is None or tls.selected_alpn_protocol() != ALPN:
@@ -172,7 +178,8 @@ class Handshake:
             )
         answer = parse_rest(head, (yield Receive(head.rest)))
         self.session = SessionEvidence(nonce, exporter, answer.digests, answer.evidence)
-        return self._accept(verify_session(verdict, self.session, expected, attestor.now(), trust=trust))
+        now = attestor.now()
+        return self._accept(verify_session(verdict, self.session, expected, now, verifier=verifier, trust=trust))
 
     def _accept(self, verdict: Verdict) -> Verdict:
         self.verdict = verdict

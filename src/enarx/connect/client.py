@@ -35,7 +35,7 @@ class Client(httpx.Client):
     """
 
     def __init__(self, *, policy: Policy | PathLike, limits: httpx.Limits = LIMITS, **settings: Any) -> None:
-        transport = Transport(make_attestor(policy, _demands(settings)), limits)
+        transport = Transport(make_attestor(policy, **_demands(settings)), limits)
         super().__init__(transport=transport, trust_env=False, **settings)
 
 
@@ -43,7 +43,7 @@ class AsyncClient(httpx.AsyncClient):
     """The same as `Client` for asyncio and trio."""
 
     def __init__(self, *, policy: Policy | PathLike, limits: httpx.Limits = LIMITS, **settings: Any) -> None:
-        transport = AsyncTransport(make_attestor(policy, _demands(settings)), limits)
+        transport = AsyncTransport(make_attestor(policy, **_demands(settings)), limits)
         super().__init__(transport=transport, trust_env=False, **settings)
 
 

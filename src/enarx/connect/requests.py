@@ -28,7 +28,7 @@ class Session(requests.Session):
     def __init__(self, *, policy: Policy | PathLike, **demands: Unpack[Demands]) -> None:
         super().__init__()
         self.trust_env = False
-        adapter = Adapter(make_attestor(policy, demands))
+        adapter = Adapter(make_attestor(policy, **demands))
         self.mount("https://", adapter)
         self.mount("http://", adapter)  # which refuses it
 

@@ -47,7 +47,7 @@ def open_socket(
     UsageError.
     """
     host, port = place(url)
-    return connect(make_attestor(policy, demands), host, port, seconds=seconds).tls
+    return connect(make_attestor(policy, **demands), host, port, seconds=seconds).tls
 
 
 def wrap_socket(
@@ -58,7 +58,7 @@ def wrap_socket(
     It has the timeout of ``sock`` afterwards; without one all together may take ``CONNECT_SECONDS``.
     """
     seconds = sock.gettimeout()
-    found = wrap(make_attestor(policy, demands), sock, host, seconds=CONNECT_SECONDS if seconds is None else seconds)
+    found = wrap(make_attestor(policy, **demands), sock, host, seconds=CONNECT_SECONDS if seconds is None else seconds)
     found.tls.settimeout(seconds)
     return found.tls
 

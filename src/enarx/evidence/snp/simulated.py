@@ -8,6 +8,7 @@ root cannot be named as a simulated one nor the reverse, and no two roots of one
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from enarx.errors import ConfigError, EvidenceError
@@ -39,6 +40,7 @@ def product_of_root(certificate: Certificate) -> Product | None:
     return next((product for product in Product if product.value == found.group(1)), None)
 
 
+@lru_cache(maxsize=ROOTS_MAX)  # a policy is read for every bundle that is judged, and names the same simulator
 def simulated_roots(data: bytes, *, verifier: Verifier = PYCA) -> tuple[Root, ...]:
     """The roots in ``data``: what ``enarx simulator root`` prints, PEM or DER, of one or more simulators.
 

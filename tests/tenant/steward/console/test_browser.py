@@ -191,6 +191,31 @@ def test_what_happens_is_shown_without_reloading(browser: Browser, steward: Runn
         assert seen.console == []
 
 
+def test_updates_leave_the_keyboard_and_a_selection_where_they_are(
+    browser: Browser, steward: Running, signed_in: Any
+) -> None:
+    with visiting(browser, steward, signed_in) as seen:
+        page = seen.page
+        page.goto("/console/decisions")
+        link = page.locator("tbody a").last
+        address = link.get_attribute("href")
+        link.focus()
+        first = page.locator("tbody a").first.inner_text()
+        assert steward.attest(REFUSED.body()).status == 403
+        expect(page.locator("tbody a").first).not_to_have_text(first)
+        assert seen.measure("document.activeElement.getAttribute('href')") == address
+        seen.measure("getSelection().selectAllChildren(document.querySelector('h1'))")
+        first = page.locator("tbody a").first.inner_text()
+        assert steward.attest(REFUSED.body()).status == 403
+        expect(page.get_by_role("status")).to_have_text("Waiting while text is selected")
+        assert seen.measure("getSelection().toString()").strip() == "Decisions"
+        assert page.locator("tbody a").first.inner_text() == first
+        seen.measure("getSelection().removeAllRanges()")
+        expect(page.locator("tbody a").first).not_to_have_text(first)
+        expect(page.get_by_role("status")).to_have_text("Live")
+        assert seen.console == []
+
+
 def test_live_updates_can_be_paused(browser: Browser, steward: Running, signed_in: Any) -> None:
     with visiting(browser, steward, signed_in) as seen:
         page = seen.page

@@ -27,7 +27,7 @@ _SERIAL: Final = re.compile("[0-9a-f]{32}")
 class Line:
     """One entry. ``event`` is ``decision``, ``revocation``, ``policy``, another word, or empty for an unreadable one.
 
-    ``subject`` is what the event is about: a serial, or the digest of a policy.
+    ``certificate`` and ``explanation`` are digests of what was issued, and of what was kept beside the log.
     """
 
     sequence: int
@@ -40,6 +40,7 @@ class Line:
     simulated: bool = False
     policy: str = ""
     serial: str = ""
+    certificate: str = ""
     not_after: datetime | None = None
     secrets: int = 0
     reason: str = ""
@@ -85,6 +86,7 @@ def read_line(row: Row) -> Line:
         simulated=body.get("simulated") is True,
         policy=_text(body, "policy"),
         serial=_text(body, "serial"),
+        certificate=_text(body, "certificate"),
         not_after=_time(body.get("not_after")),
         secrets=secrets if type(secrets) is int else 0,
         reason=_text(body, "reason"),

@@ -116,7 +116,7 @@ class Pages:
         if kept is not None:
             try:
                 evidence = read_keep(kept)
-                if written(hashlib.sha256(evidence.certificate).digest()) != _logged_certificate(found.body):
+                if written(hashlib.sha256(evidence.certificate).digest()) != one.line.certificate:
                     raise MalformedError(
                         "the certificate that was kept is not the one that the log names",
                         code="record-malformed",
@@ -212,17 +212,6 @@ def _certificate_line(store: Store, one: queries.Certificate) -> CertificateLine
         except MalformedError:
             name = ""
     return CertificateLine(one, line, name)
-
-
-def _logged_certificate(body: str) -> str:
-    import json
-
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return ""
-    value = found.get("certificate") if isinstance(found, dict) else ""
-    return value if isinstance(value, str) else ""
 
 
 def _clean(found: Explanation) -> Explanation:

@@ -39,21 +39,23 @@
     button.hidden = true;
   }
 
+  // Puts what was fetched into the page, with the keyboard where it was; returns what to say of it.
   function replace(page) {
     const now = document.getElementById("content");
     const then = page.getElementById("content");
     const asof = page.getElementById("asof");
     if (!now || !then || !asof) throw new Error("not a page of the console");
     document.getElementById("asof").replaceChildren(...asof.childNodes);
-    if (now.innerHTML === then.innerHTML) return;
-    if (now.contains(document.activeElement) || !getSelection().isCollapsed) {
-      failures = 0; // somebody reads or uses it: not under their hands; the next round is soon enough
-      return;
-    }
+    if (now.innerHTML === then.innerHTML) return "Live";
+    if (!getSelection().isCollapsed) return "Waiting while text is selected";
+    const held = now.contains(document.activeElement) ? document.activeElement : null;
     const scrolled = [...now.querySelectorAll(".scroll")].map((one) => one.scrollLeft);
     document.title = page.title;
     now.replaceChildren(...then.childNodes);
     now.querySelectorAll(".scroll").forEach((one, index) => { one.scrollLeft = scrolled[index] || 0; });
+    const same = (one) => ["href", "aria-label"].every((name) => one.getAttribute(name) === held.getAttribute(name));
+    if (held) [...now.querySelectorAll(held.tagName)].find(same)?.focus({ preventScroll: true });
+    return "Live";
   }
 
   async function ask() {
@@ -70,9 +72,9 @@
       if (!answer.ok) throw new Error(String(answer.status));
       const text = await answer.text();
       if (text.length > PAGE_MAX_CHARS) throw new Error("too long");
-      replace(new DOMParser().parseFromString(text, "text/html"));
+      const said = replace(new DOMParser().parseFromString(text, "text/html"));
       failures = 0;
-      if (!paused) say("Live", "on");
+      if (!paused) say(said, said === "Live" ? "on" : "off");
     } catch {
       failures += 1;
       say(failures > FAILURES_MAX ? "No answer: reload the page." : "No answer, trying again", "bad");
