@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
-from enarx.keep.wasi.abi import SDFLAG_RD, SDFLAG_WR, Errno, WasiError
+from enarx.keep.wasi.abi import SDFLAG_RD, SDFLAG_WR, Errno, Fdflags, WasiError
 from enarx.keep.wasi.descriptor import Readiness, from_host
 from enarx.keep.wasi.stream import READABLE, Stream
 
@@ -22,6 +22,9 @@ CIPHERTEXT: Final = 16384 + 256 + 5
 """Longest TLS 1.3 record with its header, in bytes: RFC 8446, 5.2."""
 RECORD: Final = 16384
 """Largest plaintext of one TLS record, in bytes."""
+BLOCKING: Final = 4 * RECORD
+"""Most that a stream that may block gives OpenSSL at once, in bytes. Of that it is not known how much went out when
+the connection breaks."""
 _CUT_OFF: Final = "UNEXPECTED_EOF_WHILE_READING"  # which Python before 3.11.4 does not turn into SSLEOFError
 CLOSE_SECONDS: Final = 1.0
 """How long closing may wait for the peer to take what is still to be sent, in seconds."""
@@ -96,8 +99,10 @@ class TlsStream(Stream):
             if (self._unsent or self._alert) and not self._flush():
                 raise WasiError(Errno.AGAIN)
             for view in views:
-                for start in range(0, len(view), RECORD):
-                    chunk = view[start : start + RECORD] if len(view) > RECORD else view
+                # OpenSSL makes the records of a write that may block, and comes back when all of them are out.
+                step = RECORD if self.flags & Fdflags.NONBLOCK else BLOCKING
+                for start in range(0, len(view), step):
+                    chunk = view[start : start + step] if len(view) > step else view
                     try:
                         written += self._write_record(chunk)
                     except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
