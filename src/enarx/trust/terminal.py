@@ -154,7 +154,7 @@ def _named(owners: Sequence[Owner], words: Words) -> str:
 
 
 def _compared(stacks: Sequence[Stack], words: Words, style: Style) -> Iterator[str]:
-    name = 4 + max(width(words(f"layer.{layer.value}")) for layer in Layer)
+    name = 2 + max(width(words(f"layer.{layer.value}")) for layer in Layer)
     if style.usable < name + _COLUMN + 1:  # no room for two columns
         for number, stack in enumerate(stacks):
             yield from [""] * bool(number)
