@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from enarx.cli.ending import ending_signals
+from enarx.cli.terminal import can_show, showable
 from enarx.errors import HostError
 
 if TYPE_CHECKING:
@@ -385,14 +386,15 @@ class _Show:
 
     def stack(self, stack: Stack) -> None:
         """Who had to be trusted for all of that, in short."""
-        from enarx.trust.terminal import Style, render_short
+        from enarx.trust.terminal import SYMBOLS, Style, render_short
         from enarx.trust.words import Words
 
-        words, marks = Words("en"), (sys.stdout.encoding or "ascii").lower().startswith("utf")
+        words = Words("en")
         self._print("")
         self._print(words("page.heading"), "1")
-        for line in render_short(stack, words, Style(self._width, self._styled, ascii_only=not marks)):
-            print(line.encode(encoding := sys.stdout.encoding or "ascii", "replace").decode(encoding), flush=True)
+        style = Style(self._width, self._styled, ascii_only=not can_show(SYMBOLS))
+        for line in render_short(stack, words, style):
+            print(showable(line), flush=True)
         self._print(words("summary.more"))
 
     def _print(self, text: str, style: str = "", prefix: str = "", *, repeat: bool = False) -> None:
@@ -400,9 +402,8 @@ class _Show:
 
         later = prefix if repeat else " " * len(prefix)
         safe = "".join(char if char.isprintable() else "?" for char in text)
-        wrapped = textwrap.fill(
+        filled = textwrap.fill(
             safe, self._width, initial_indent=prefix, subsequent_indent=later, break_on_hyphens=False
         )  # fmt: skip
-        encoding = sys.stdout.encoding or "ascii"
-        wrapped = wrapped.encode(encoding, "replace").decode(encoding)
+        wrapped = showable(filled)
         print(f"\x1b[{style}m{wrapped}\x1b[0m" if style and self._styled else wrapped, flush=True)

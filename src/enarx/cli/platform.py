@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Final
+
+from enarx.cli.terminal import can_show, showable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,9 +49,9 @@ def _info(args: argparse.Namespace) -> int:
 
         print(json.dumps(found.as_json(), indent=2))
         return 0
-    marks = MARKS if _can_show("".join(MARKS)) else PLAIN_MARKS
+    marks = MARKS if can_show("".join(MARKS)) else PLAIN_MARKS
     for line in render(found, marks):
-        print(line)
+        print(showable(line))
     return 0
 
 
@@ -81,11 +82,3 @@ def _lines(rows: Iterable[Row], marks: tuple[str, str, str], depth: int) -> Iter
         if row.advice:
             yield printable(f"{indent}    {row.advice}").replace("\n", " ")
         yield from _lines(row.rows, marks, depth + 1)
-
-
-def _can_show(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

@@ -12,6 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from enarx.cli.terminal import can_show, showable
 from enarx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -210,23 +211,14 @@ def terminal_style(color: str = "auto") -> Style:
     """How this terminal shows a stack. ``NO_COLOR`` (no-color.org) and ``TERM=dumb`` mean no colours, if not asked."""
     import shutil
 
-    from enarx.trust.terminal import Style
+    from enarx.trust.terminal import SYMBOLS, Style
 
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     colored = color == "always" or (color == "auto" and sys.stdout.isatty() and not plain)
-    return Style(shutil.get_terminal_size((88, 24)).columns, colored, ascii_only=not _can_show("✓●✗○·─"))
+    return Style(shutil.get_terminal_size((88, 24)).columns, colored, ascii_only=not can_show(SYMBOLS))
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print, with a question mark for each character that the terminal's encoding does not have."""
-    encoding = sys.stdout.encoding or "ascii"
     for line in lines:
-        print(line.encode(encoding, "replace").decode(encoding))
-
-
-def _can_show(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
+        print(showable(line))

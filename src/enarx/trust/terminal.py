@@ -20,6 +20,8 @@ MAX_WIDTH: Final = 120
 """Least and greatest width that is used (cells)."""
 DIGITS_SHOWN: Final = 16
 """How much is shown of a digest or another long number in hexadecimal (digits). JSON and the page have all of it."""
+SYMBOLS: Final = "✓●✗○·─"
+"""What a terminal must have for a style that is not ``ascii_only``."""
 _DIGITS: Final = re.compile(rf"([0-9a-f]{{{DIGITS_SHOWN}}})[0-9a-f]{{9,}}")
 _NAME: Final = 24
 _OWNER: Final = 16
