@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,6 @@ def get_requests(url: str, demands: dict[str, Any], *, follow_redirects: bool = 
 
 pytestmark = pytest.mark.usefixtures("keep_tls_env")
 every_client = pytest.mark.parametrize("get", [get_httpx, get_async, get_requests])
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return client_files(tmp_path)
-
-
-@pytest.fixture
-def server() -> Iterator[KeepServer]:
-    with KeepServer() as running:
-        yield running
 
 
 @every_client

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ PRINTED = [
     ["certificate-ca"],
 ]
 """What each block prints, or begins to: line by line."""
-
-
-@pytest.fixture
-def server() -> Iterator[KeepServer]:
-    with KeepServer() as running:
-        yield running
 
 
 def test_every_block_is_expected_to_print_something() -> None:

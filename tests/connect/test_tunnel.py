@@ -7,8 +7,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,17 +21,6 @@ from tests.tenant.keeps import policy_text
 
 pytestmark = pytest.mark.usefixtures("keep_tls_env")
 GET = b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return client_files(tmp_path)
-
-
-@pytest.fixture
-def server() -> Iterator[KeepServer]:
-    with KeepServer() as running:
-        yield running
 
 
 class Running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -18,24 +17,6 @@ from enarx.tenant.steward.log import Entry, revocation_entry, verify
 from enarx.tenant.steward.store import PAGE_ROWS, Store, StoreError, connect
 from tests.tenant.keeps import NOW
 from tests.tenant.steward.databases import postgresql
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return str(tmp_path / "steward.db")
-    url: str = request.getfixturevalue("server")
-    name = f"db{abs(hash(request.node.name))}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return url.replace("/postgres?", f"/{name}?")
 
 
 def issued(number: int) -> Entry:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
-import psycopg
 import pytest
 
 from enarx.tenant.steward.console import queries
@@ -15,25 +13,6 @@ from enarx.tenant.steward.schema import POSTGRESQL, SQLITE
 from enarx.tenant.steward.store import Store, connect
 from tests.tenant.keeps import NOW
 from tests.tenant.steward.console.inside import TOKEN, entry, inside
-from tests.tenant.steward.databases import postgresql
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return str(tmp_path / "steward.db")
-    url: str = request.getfixturevalue("server")
-    name = f"console{abs(hash(request.node.name))}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return url.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture
