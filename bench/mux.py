@@ -120,7 +120,7 @@ def _throughput(bench: Bench) -> Iterator[Figure]:
             "relay_mb_per_s": statistics.median(rates[f"relay {way}"]),
         }  # fmt: skip
         yield Figure(name, statistics.median(of_port), "x", Better.HIGHER, _PORT, BAR, details)
-        relay = "a process between that port and the workload that knows no frames, for one stream in one direction"
+        relay = "a thread between that port and the workload that knows no frames, for one stream in one direction"
         yield Figure(f"{name}, against a bare relay", statistics.median(of_relay), "x", Better.HIGHER, relay)
 
 

@@ -12,7 +12,7 @@ import threading
 from typing import Final
 
 from enarx.keep import init
-from enarx.keep.mux import carry
+from enarx.keep.mux import Carrier
 from enarx.keep.sandbox import Sandbox
 from enarx.wire import Decoder
 
@@ -59,12 +59,12 @@ def line(stream: socket.socket) -> bytes:
 
 
 def relay(port: int, left: int, mine: memoryview, *, into: bool) -> None:
-    """The least that a process between port and workload can do: no frames, one stream, one direction."""
+    """The least that a thread between port and workload can do: no frames, one stream, one direction."""
     near, far = socket.socketpair()
     for end in (near, far):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RELAY)
-    child = os.fork()
-    if not child:
+
+    def carry(left: int) -> None:
         buffer = memoryview(bytearray(RELAY))
         pages = [buffer[start : start + PAGE] for start in range(0, RELAY, PAGE)]
         while left:
@@ -77,12 +77,14 @@ def relay(port: int, left: int, mine: memoryview, *, into: bool) -> None:
                 while rest:
                     rest = rest[os.writev(port, [rest[at : at + OUT] for at in range(0, len(rest), OUT)]) :]
             left -= count
-        os._exit(0)
+
+    thread = threading.Thread(target=carry, args=(left,))
+    thread.start()
     while left:
         left -= far.recv_into(mine) if into else far.send(mine[:left])
+    thread.join()
     near.close()
     far.close()
-    os.waitpid(child, 0)
 
 
 def main() -> None:
@@ -90,8 +92,12 @@ def main() -> None:
     init.prepare()
     link_port, raw_port = init.find_ports()
     raw = os.open(f"/dev/{raw_port}", os.O_RDWR | os.O_CLOEXEC)
-    link = carry(os.open(f"/dev/{link_port}", os.O_RDWR | os.O_CLOEXEC), Sandbox())
-    decoder = Decoder()
+    carrier = Carrier(os.open(f"/dev/{link_port}", os.O_RDWR | os.O_CLOEXEC))
+    sandbox = Sandbox()  # the filter of system calls costs both ports something
+    sandbox.begin()
+    sandbox.finish()
+    carrier.start()
+    link, decoder = carrier.link, Decoder()
     while True:
         data, fds, _, _ = socket.recv_fds(link, 1 << 16, 64)
         if not data:

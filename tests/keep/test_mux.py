@@ -1,4 +1,4 @@
-"""A Keep whose link carries only bytes: two processes, each in its sandbox, over a socket or a device."""
+"""A Keep whose link carries only bytes, over a socket or a device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +20,15 @@ from enarx.host.cache import DiskCache
 from enarx.host.launch import Ending, Host, Package
 from enarx.host.mux import CarriedKeep, adopt
 from enarx.host.process import KeepProcess
-from enarx.keep import mux
+from enarx.keep.mux import Carrier
 from enarx.mux import port as ports
 from enarx.mux.port import Device, Port, port_of
 from enarx.mux.pump import Mux
-from enarx.mux.transit import HELLO, MAGIC
+from enarx.mux.transit import HELLO
 from enarx.wire import Type, encode_fields
 from tests import programs
 from tests.descriptors import nothing_left_open
-from tests.e2e.command import alive, wait_for
+from tests.e2e.command import wait_for
 from tests.keep.confined import confined
 from tests.mux.ends import tcp_pair
 from tests.support import ROOT
@@ -73,49 +73,36 @@ def test_code_that_was_compiled_goes_to_the_cache_and_comes_back(tmp_path: Path)
     assert "code loaded from the cache" in dict(second.timings)
 
 
-def carrier(keep: KeepProcess) -> int:
-    """The process that carries the link."""
-    path = Path(f"/proc/{keep.pid}/task/{keep.pid}/children")
-    return int(wait_for(lambda: path.read_text().split(), "there is no such process")[0])
+def statuses(pid: int) -> list[dict[str, str]]:
+    """What the system says of each thread of a process."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        lines = (task / "status").read_text().splitlines()
+        found.append({name: value.strip() for name, _, value in (line.partition(":") for line in lines)})
+    return found
 
 
-def status_of(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def test_what_carries_the_link_is_in_a_sandbox_and_has_two_descriptors() -> None:
+def test_a_keep_has_one_thread_while_it_has_rights_and_none_has_any_later() -> None:
     keep = KeepProcess(pair=tcp_pair)
+    host = Host(CarriedKeep(keep, keep.link), None, lambda line: None)
+
+    def wait() -> None:
+        with contextlib.suppress(HostError):  # it is killed
+            host.run(Package([("module", "main.wasm", programs.WAIT_CLOCK)]))
+
+    running = threading.Thread(target=wait)
     try:
-        pid = carrier(keep)
-        wait_for(lambda: status_of(pid)["Seccomp"] == "2", "it does not enter its sandbox")
-        status = status_of(pid)
-        assert (status["NoNewPrivs"], int(status["CapEff"], 16), status["Threads"]) == ("1", 0, "1")
-        keep.link.setblocking(True)
-        assert keep.link.recv(HELLO.size)[: len(MAGIC)] == MAGIC
-        names = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
-        assert sorted(name.partition(":")[0] for name in names) == [
-            "/dev/null", "/dev/null", "/dev/null", "anon_inode", "socket", "socket",
-        ]  # fmt: skip
-        assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+        (before,) = wait_for(lambda: statuses(keep.pid), "it does not start")
+        assert before["Seccomp"] == "0"
+        running.start()
+        threads = wait_for(lambda: len(found := statuses(keep.pid)) >= 3 and found, "it runs no workload")
+        for status in threads:
+            assert (status["NoNewPrivs"], int(status["CapEff"], 16), status["Seccomp"]) == ("1", 0, "2")
+        assert Path(f"/proc/{keep.pid}/task/{keep.pid}/children").read_text() == ""
     finally:
-        keep.link.close()
         keep.kill()
-        keep.wait()
-
-
-def test_neither_process_outlives_the_other() -> None:
-    for victim in ("keep", "carrier"):
-        keep = KeepProcess(pair=tcp_pair)
-        try:
-            pid = carrier(keep)
-            os.kill(keep.pid if victim == "keep" else pid, 9)
-            assert keep.wait() == (-9 if victim == "keep" else 1)
-            wait_for(lambda pid=pid: not alive(pid), "it lives on")  # type: ignore[misc]
-        finally:
-            keep.link.close()
-            keep.kill()
-            keep.wait()
+        running.join(SECONDS)
+    assert not running.is_alive()
 
 
 def test_a_keep_ends_when_its_host_hangs_up() -> None:
@@ -128,7 +115,6 @@ def test_a_keep_ends_when_its_host_hangs_up() -> None:
 def test_a_keep_survives_no_noise_and_leaves_nothing_behind(seed: int) -> None:
     dice = random.Random(seed)
     keep = KeepProcess(pair=tcp_pair)
-    pid = carrier(keep)
     keep.link.settimeout(SECONDS)
     hello = bytearray()
     while len(hello) < HELLO.size:
@@ -144,7 +130,6 @@ def test_a_keep_survives_no_noise_and_leaves_nothing_behind(seed: int) -> None:
             pass
     keep.link.close()
     assert keep.wait() in (0, 1)
-    wait_for(lambda: not alive(pid), "it lives on")
 
 
 def test_a_mux_runs_under_the_filter_of_a_keep() -> None:
@@ -182,30 +167,89 @@ results["open"] = ends.open_streams()
     assert list(results.values()) == [["answer", ""]] * 3
 
 
-def test_the_ranges_between_descriptors_that_are_kept() -> None:
-    assert mux._gaps({3, 7})[:2] == [(3, 3), (4, 7)]
-    assert mux._gaps({5, 9})[0] == (3, 5)
-    assert mux._gaps({5, 9})[2][0] == 10
+# --- the Keep's end alone
 
 
-def test_settling_waits_until_the_other_end_closes() -> None:
+class Far:
+    """A host's end of the port, which a thread serves; ``link`` is what `Host` would have."""
+
+    def __init__(self) -> None:
+        self.port, theirs = socket.socketpair()
+        self.link, far = socket.socketpair()
+        self.link.settimeout(SECONDS)
+        self._mux = Mux(Port(theirs.detach()), far, adopt=adopt)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(LinkError):
+            self._mux.run()
+
+    def close(self) -> None:
+        self.link.close()
+        self._thread.join(SECONDS)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def far() -> Iterator[Far]:
+    far = Far()
+    yield far
+    far.close()
+
+
+EXIT = encode_fields(Type.EXIT, status=3, code="", message="", hint="")
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_whoever_waits_finds_what_has_come(threaded: bool, far: Far) -> None:
+    carrier = Carrier(far.port.detach())
+    with carrier.link as link:
+        if threaded:
+            carrier.start()
+        far.link.sendall(encode_fields(Type.STOP, reason="over"))
+        carrier.wait()
+        link.settimeout(SECONDS)
+        assert link.recv(100)
+        link.sendall(EXIT)
+        carrier.settle()
+        assert far.link.recv(1000) == EXIT
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_host_that_is_gone_ends_the_link_and_is_not_waited_for(threaded: bool) -> None:
     ours, theirs = socket.socketpair()
-    with ours:
-        thread = threading.Thread(target=mux.settle, args=(ours,))
-        thread.start()
-        theirs.sendall(b"too late")
-        assert theirs.recv(1) == b""
-        assert thread.is_alive()
+    carrier = Carrier(ours.detach())
+    with carrier.link as link:
         theirs.close()
-        thread.join(SECONDS)
-        assert not thread.is_alive()
+        if threaded:
+            carrier.start()
+        carrier.wait()
+        link.settimeout(SECONDS)
+        assert link.recv(100) == b""
+        carrier.settle()
+        carrier.settle()
 
 
-def test_settling_after_the_end_does_not_wait() -> None:
+def test_a_host_that_breaks_the_protocol_ends_the_link() -> None:
     ours, theirs = socket.socketpair()
-    theirs.close()
-    mux.settle(ours)
-    ours.close()
+    carrier = Carrier(ours.detach())
+    with carrier.link as link, theirs:
+        mover = threading.Thread(target=carrier.wait)
+        mover.start()
+        hello = theirs.recv(HELLO.size)
+        theirs.sendall(hello + b"\xff" * 100)
+        mover.join(SECONDS)
+        assert not mover.is_alive()
+        assert link.recv(100) == b""
+
+
+def test_what_was_said_before_there_was_a_thread_arrives(far: Far) -> None:
+    carrier = Carrier(far.port.detach())
+    with carrier.link as link:
+        link.sendall(EXIT)
+        carrier.settle()
+        assert far.link.recv(1000) == EXIT
 
 
 # --- devices

@@ -92,14 +92,15 @@ def test_the_keeps_end_is_over_when_the_host_has_exit(ends: Ends) -> None:
 
 
 def test_output_that_was_closed_is_read_to_its_end_however_slowly(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaving, "DRAIN_SECONDS", 0.0)
+    monkeypatch.setattr(leaving, "DRAIN_SECONDS", 0.2)
     near, workload = standard(ends)
     with near:
         written = fill(ends, workload)
         assert written < MORE
         workload.close()
         ends.keep_link.sendall(EXIT)
-        for _ in range(50):
+        late = time.monotonic() + 0.3
+        while time.monotonic() < late:
             ends.host.turn(wait=False)
             ends.keep.turn(wait=False)
         assert ends.to_host() == []

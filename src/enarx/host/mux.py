@@ -60,7 +60,7 @@ class CarriedKeep:
 
     def _run(self) -> None:
         try:
-            self._mux.run_until_greeted()
+            self._mux.run(until=self._mux.established)
             self.greeted.set()
             self._mux.run()
         except LinkError as error:

@@ -100,7 +100,7 @@ def prepare() -> None:
 
 
 def let_streams_flow() -> None:
-    """Settings for the streams between the Keep and the process that carries its link.
+    """Settings for the streams between the Keep's threads: the one that carries its link, and those of its workload.
 
     The sockets have room for a stream's whole window. And who is woken by a piece of data waits until the other has
     nothing left to do, so that they take turns by megabytes: to change between them is dear in a virtual machine.
@@ -234,16 +234,11 @@ def live(port: int, channel: int | None, sandbox: Sandbox | None, start: float) 
     ``channel``: the descriptor behind which a simulated secure processor may answer. ``start``: when the machine's
     first process started, on the monotonic clock. To be called while there is a single thread.
     """
-    from enarx.keep.main import Keep, Timings
-    from enarx.keep.mux import carry, settle
+    from enarx.keep.main import Timings, live_over
 
     timings = Timings(start)
     timings.mark("machine ready")
-    link = carry(port, sandbox)
-    timings.mark("link carried")
-    status = Keep(link, sandbox, timings, channel).live()
-    settle(link)
-    return status
+    return live_over(port, sandbox, timings, channel)
 
 
 def _end_of(keep: int) -> str:

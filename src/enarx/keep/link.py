@@ -51,8 +51,12 @@ class Streams(Protocol):
 class Link:
     """Frames over a Unix socket, with ``Streams`` on top. Sending is safe from any thread; receiving is main's."""
 
-    def __init__(self, sock: socket.socket, on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, on_stop: Callable[[], None], wait: Callable[[], None] = lambda: None
+    ) -> None:
+        """``wait`` is called before ``sock`` is read: whoever else has to do something for it meanwhile does it."""
         self._socket = sock
+        self._wait = wait
         self._decoder = Decoder()
         self._frames: deque[Frame] = deque()
         self._send_lock = threading.Lock()
@@ -75,6 +79,7 @@ class Link:
 
     def _read(self) -> None:
         """Wait for bytes from the host and decode what is complete."""
+        self._wait()
         try:
             data, ancillary, flags, _ = self._socket.recvmsg(_READ, _FD_BYTES, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:

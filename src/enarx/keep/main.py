@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from enarx.keep.cache import CodeCache
     from enarx.keep.certifier import Certifier
     from enarx.keep.challenges import Challenges
+    from enarx.keep.mux import Carrier
     from enarx.keep.runtime import Outcome
     from enarx.keep.world import World
 
@@ -58,11 +59,7 @@ def main() -> None:
     if link is not None:
         status = Keep(link, Sandbox(), timings, _channel()).live()
     else:
-        from enarx.keep.mux import carry, settle
-
-        link = carry(LINK_FD, Sandbox())
-        status = Keep(link, Sandbox(), timings, _channel()).live()
-        settle(link)
+        status = live_over(LINK_FD, Sandbox(), timings, _channel())
     sys.stdout.flush()
     os._exit(status)
 
@@ -87,16 +84,34 @@ def _channel() -> int | None:
     return CHANNEL_FD
 
 
+def live_over(port: int, sandbox: Sandbox | None, timings: Timings, channel: int | None) -> int:
+    """Live as a Keep whose link goes over the port ``port``, which is taken over. Returns the process's exit status."""
+    from enarx.keep.mux import Carrier
+
+    carrier = Carrier(port)
+    timings.mark("link carried")
+    status = Keep(carrier.link, sandbox, timings, channel, carrier).live()
+    carrier.settle()
+    return status
+
+
 class Keep:
     """One Keep, from its first frame to its last. ``sandbox`` is None in tests that run it in their own process.
 
-    ``channel``: the descriptor behind which a simulated secure processor may answer.
+    ``channel``: the descriptor behind which a simulated secure processor may answer. ``carrier``: what ``link`` goes
+    over, if it cannot pass descriptors itself.
     """
 
     def __init__(
-        self, link: socket.socket, sandbox: Sandbox | None, timings: Timings, channel: int | None = None
+        self,
+        link: socket.socket,
+        sandbox: Sandbox | None,
+        timings: Timings,
+        channel: int | None = None,
+        carrier: Carrier | None = None,
     ) -> None:
-        self.link = Link(link, self._stop)
+        self.link = Link(link, self._stop, carrier.wait) if carrier else Link(link, self._stop)
+        self._carrier = carrier
         self._sandbox = sandbox
         self._timings = timings
         self._channel = channel
@@ -256,14 +271,15 @@ class Keep:
 
     def _lock_down(self, launch: Launch) -> None:
         """The second half of the sandbox: from here on the Keep has its link, its memory, and nothing else."""
-        if self._sandbox is None:
-            return
-        self._sandbox.finish(certificates=self._certifier is not None)
-        if launch.require_sandbox:
-            self._sandbox.require()
-        if self._memory:  # no layer of the sandbox: no unprivileged user's limit is as high as that
-            self._sandbox.report["memory_locked"] = self._memory
-        self._timings.mark("sandbox, second half")
+        if self._sandbox is not None:
+            self._sandbox.finish(certificates=self._certifier is not None)
+            if launch.require_sandbox:
+                self._sandbox.require()
+            if self._memory:  # no layer of the sandbox: no unprivileged user's limit is as high as that
+                self._sandbox.report["memory_locked"] = self._memory
+            self._timings.mark("sandbox, second half")
+        if self._carrier is not None:
+            self._carrier.start()
 
     def _cache(self, launch: Launch) -> CodeCache:
         """Whose compiled code may be loaded: of a key that the host knows, only where nothing is to be proved."""

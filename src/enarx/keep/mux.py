@@ -1,63 +1,55 @@
-"""The Keep's end of a link over bytes, in a process of its own: the Keep has a Unix socket, as if the host were there.
+"""The Keep's end of a link over bytes, in the Keep's process: it has a Unix socket, as if the host were there.
 
-The process that reads what the host writes holds no secrets, and the Keep's own stays single-threaded until it has
-entered its sandbox. Bytes that arrive go to socket pairs whose other ends the Keep is passed, as a host would.
+A Keep enters its sandbox with a single thread. Until then what the host writes is moved while the Keep waits for it;
+afterwards a thread moves it, in that sandbox. Bytes that arrive go to socket pairs whose other ends the Keep is passed,
+as a host would. Nothing here looks into them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
-import os
+import select
 import socket
+import threading
 
 from enarx.errors import LinkError
-from enarx.keep.sandbox import MAX_OPEN_FILES, Sandbox
+from enarx.mux.port import port_of
+from enarx.mux.pump import Mux
 
 
-def carry(port: int, sandbox: Sandbox | None) -> socket.socket:
-    """The Keep's link over ``port``, which is taken over. Must be called while there is a single thread.
+class Carrier:
+    """``link`` is the Keep's link, over a port. It ends with the port, and with a host that breaks the protocol."""
 
-    ``sandbox``: what the process that carries it enters.
-    """
-    ours, theirs = socket.socketpair()
-    if os.fork() == 0:
-        status = 1
-        try:
-            with contextlib.suppress(LinkError):  # the Keep finds its link closed, and says what there is to say
-                _run(port, theirs, sandbox)
-            status = 0
-        finally:
-            os._exit(status)
-    theirs.close()
-    os.close(port)
-    return ours
+    def __init__(self, port: int) -> None:
+        """Takes over ``port``."""
+        self.link, theirs = socket.socketpair()
+        self._mux = Mux(port_of(port), theirs)
+        self._thread: threading.Thread | None = None
+        self._arrived = select.poll()
+        self._arrived.register(self.link, select.POLLIN)
 
+    def wait(self) -> None:
+        """Move what comes and goes until the link can be read; with a thread that does so, there is nothing to do."""
+        if self._thread is None:
+            self._run(single=True)
 
-def settle(link: socket.socket) -> None:
-    """Wait until the host has everything that was sent over a link of `carry`'s, or is gone."""
-    with contextlib.suppress(OSError):
-        link.shutdown(socket.SHUT_WR)
-        while link.recv(1 << 16):
-            pass  # too late
+    def start(self) -> None:
+        """From now on a thread moves everything. For when the sandbox is complete."""
+        self._thread = threading.Thread(target=self._run, name="link over bytes", daemon=True)
+        self._thread.start()
 
+    def settle(self) -> None:
+        """Wait until the host has everything that was sent over the link, or is gone."""
+        with contextlib.suppress(OSError):
+            self.link.shutdown(socket.SHUT_WR)
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.join()
 
-def _run(port: int, link: socket.socket, sandbox: Sandbox | None) -> None:
-    """In the process of its own."""
-    from enarx.mux.port import port_of
-    from enarx.mux.pump import Mux
+    def _run(self, *, single: bool = False) -> None:
+        with contextlib.suppress(LinkError):  # the Keep finds its link closed, and says what there is to say
+            self._mux.run(until=self._readable if single else None)
 
-    for low, high in _gaps({port, link.fileno()}):
-        os.closerange(low, high)
-    if sandbox is not None:
-        sandbox.begin()
-        sandbox.finish()
-    gc.freeze()
-    gc.enable()
-    Mux(port_of(port), link).run()
-
-
-def _gaps(kept: set[int]) -> list[tuple[int, int]]:
-    """Ranges of descriptors above the standard streams that hold none of ``kept``."""
-    edges = sorted(kept)
-    return list(zip([3, *(fd + 1 for fd in edges)], [*edges, MAX_OPEN_FILES], strict=True))
+    def _readable(self) -> bool:
+        return bool(self._arrived.poll(0))

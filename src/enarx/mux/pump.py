@@ -27,7 +27,7 @@ from enarx.wire import BYTE_LINK, FLAG_FD, HEADER, Frame, Type, encode, parse_fi
 MAX_ASKED: Final = 64
 """Requests for standard streams that have not been answered (count)."""
 _MAX_NUMBER: Final = 0xFFFFFFFF
-_READS: Final = 2  # of the port in one turn: one that takes what is there, and one that finds no more
+_READS: Final = 8  # of the port in one turn
 
 Adopt = Callable[[int, str], tuple[socket.socket, bool]]
 """Makes a stream's socket of a descriptor and the standard stream that it is, if any; says whether `Stream.waits`."""
@@ -55,28 +55,33 @@ class Mux:
         self._events.ask(link.fileno())
         self._attach()
 
-    def run(self) -> None:
-        """Until the link is over. Raises LinkError when the other end is gone, or broke the protocol."""
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Until the link is over, or until ``until`` says so; then it can be called again.
+
+        Raises LinkError when the other end is gone, or broke the protocol: then the link is over too.
+        """
         try:
             while not self.over:
-                self.turn()
-        finally:
-            self.close()
-
-    def run_until_greeted(self) -> None:
-        """The beginning of `run`, until the other end is there."""
-        try:
-            while not self.over and not self._transit.established:
+                if until is not None and until():
+                    return
                 self.turn()
         except BaseException:
-            self.close()
+            self.over = True
             raise
+        finally:
+            if self.over:
+                self.close()
+
+    def established(self) -> bool:
+        """Whether the other end is there."""
+        return self._transit.established
 
     def turn(self, *, wait: bool = True) -> None:
         """Move what can be moved now; with ``wait``, sleep until there is something. Raises LinkError."""
         for fd, events in self._events.wait(self._patience() if wait and not self._more() else 0):
             self._happened(fd, events)
-        self._take()
+        if self._transit.readable or self._exit is not None:
+            self._take()
         self._give()
         self._tend()
 
@@ -89,19 +94,21 @@ class Mux:
 
     def _more(self) -> bool:
         """Whether there is something to do that no event will tell of."""
-        transit, control = self._transit, self._control
+        transit, control, table = self._transit, self._control, self._table
         return (
             transit.readable
             or transit.gone
-            or control.may_read()
-            or self._table.can_send()
-            or self._table.can_pay()
+            or (control.readable and not control.outgoing)
+            or (bool(table.ready) and table.can_send())
+            or (bool(table.owing) and table.can_pay())
             or (bool(control.outgoing) and self._next_frame() is not None)
             or (self._exit is not None and self._leaving.may_be_passed_on())
         )
 
     def _patience(self) -> float | None:
         """How long nothing needs to be looked at again, in seconds; None for ever."""
+        if self._transit.established and self._leaving.since is None:  # as nearly always
+            return None
         times = (self._leaving.due(), None if self._transit.established else self._port.due)
         due = min((when for when in times if when is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
@@ -147,16 +154,18 @@ class Mux:
 
     def _take(self) -> None:
         """Read from the port, and pass on what has come. Raises LinkError."""
+        came = self._came()
         for _ in range(_READS):
             if not self._transit.readable:
                 break
             for kind, ident, flags, payload in self._incoming.feed(self._transit.receive()):
                 if kind is Type.ACK:
                     self._transit.acknowledged(payload)
-                elif self._came():
+                elif came:
                     pass  # nobody waits for anything behind EXIT
                 elif kind not in BYTE_LINK:
                     self._frame(kind, ident, flags, bytes(payload))
+                    came = self._came()
                 elif ident:
                     self._table.received(kind, ident, payload)
                 elif kind is Type.CREDIT:
@@ -222,16 +231,18 @@ class Mux:
 
     def _give(self) -> None:
         """Put what is due into the ring and send what the port takes. Raises LinkError."""
-        transit, control = self._transit, self._control
-        if transit.room() >= OWED_BYTES and (count := control.give_back()):
+        transit, control, table = self._transit, self._control, self._table
+        if control.owed and transit.room() >= OWED_BYTES and (count := control.give_back()):
             transit.put(Type.CREDIT, 0, U32.pack(count))
-        if control.may_read():
+        if control.readable and not control.outgoing:
             control.read()
         while control.outgoing and (frame := self._next_frame()) is not None:  # those of one read at most
             control.outgoing.popleft()
             self._put(frame)
-        self._table.send()
-        self._table.pay()
+        if table.ready:
+            table.send()
+        if table.owing:
+            table.pay()
         transit.acknowledge()
         transit.flush()
         if self._said is not None:

@@ -11,7 +11,7 @@ from enarx.mux.incoming import broken
 
 WINDOW_BYTES: Final = 1 << 14
 """What may be on its way in one direction of a stream before its reader has taken any of it, in bytes."""
-MAX_WINDOW_BYTES: Final = 1 << 20
+MAX_WINDOW_BYTES: Final = 1 << 22
 """The same for a stream whose reader keeps up."""
 _DO_NOT_WAIT: Final = socket.MSG_DONTWAIT  # in each call, as the socket's own flag may be shared with others
 _DRAIN_BYTES: Final = 1 << 16
@@ -73,10 +73,12 @@ class Stream:
 
     def deliver(self, data: memoryview) -> None:
         """Pass on what has come. Raises LinkError when it is more than there was room for."""
-        self.room -= len(data)
+        size = len(data)
+        self.room -= size
         if self.room < 0 or self.got_end:
             raise broken(f"stream {self.number} sends more than it may")
-        self.pending += data if self.pending else data[self._send(data) :]
+        if self.pending or (count := self._send(data)) < size:
+            self.pending += data if self.pending else data[count:]
 
     def flows(self) -> bool:
         """Whether what came has been passed on and that is all: there is nothing to tell either side."""

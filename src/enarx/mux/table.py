@@ -17,13 +17,13 @@ MAX_STREAMS: Final = 2048
 """Streams that are open at once (count)."""
 SUPPLY_BYTES: Final = 1 << 24
 """What the windows of all streams together may grow by, in bytes."""
-FRAME_BYTES: Final = 1 << 19
+FRAME_BYTES: Final = 1 << 20
 """Most that one stream sends before it is another's turn, in bytes, while few have something."""
 LEAST_FRAME_BYTES: Final = 1 << 15
 """The same while many have something."""
-QUEUE_BYTES: Final = 1 << 19
+QUEUE_BYTES: Final = 1 << 21
 """Data that may wait for the port, in bytes: what comes behind it should not have to wait long."""
-PAIR_BYTES: Final = 1 << 19
+PAIR_BYTES: Final = 1 << 21
 """Send buffers of a stream's socket pair, in bytes; Linux takes them twice."""
 U32: Final = struct.Struct(">I")
 OWED_BYTES: Final = 3 * HEADER.size + U32.size
@@ -31,7 +31,10 @@ OWED_BYTES: Final = 3 * HEADER.size + U32.size
 
 
 class Table:
-    """``by_number`` has a stream until both ends have closed it, ``by_socket`` until this end has."""
+    """``by_number`` has a stream until both ends have closed it, ``by_socket`` until this end has.
+
+    ``ready`` has those with something to send, in their order, and ``owing`` those that owe something to the other end.
+    """
 
     def __init__(self, transit: Transit, events: Events, largest: int = MAX_WINDOW_BYTES) -> None:
         """``largest``: what a window may grow to."""
@@ -39,8 +42,8 @@ class Table:
         self.by_socket: dict[int, Stream] = {}
         self._transit = transit
         self._events = events
-        self._ready: deque[Stream] = deque()
-        self._owing: dict[Stream, None] = {}
+        self.ready: deque[Stream] = deque()
+        self.owing: dict[Stream, None] = {}
         self._supply = SUPPLY_BYTES
         self._largest = largest
 
@@ -64,8 +67,9 @@ class Table:
             stream.hung_up |= bool(events & ENDS)
             stream.deaf |= bool(events & GONE)
             self._queue(stream)
-        stream.flush()
-        self._settle(stream)
+        if events & (WRITE | ENDS):
+            stream.flush()
+            self._settle(stream)
 
     def received(self, kind: Type, number: int, payload: memoryview | bytes) -> None:
         """A frame of a stream has come. Raises LinkError."""
@@ -79,6 +83,7 @@ class Table:
         elif kind is Type.CREDIT:
             stream.take_credit(*U32.unpack(payload))
             self._queue(stream)
+            return
         elif kind is Type.FINISH:
             stream.finish()
         else:
@@ -102,12 +107,12 @@ class Table:
     def can_send(self) -> bool:
         """Whether something can be read from a socket and put into the ring."""
         transit = self._transit
-        return bool(self._ready) and transit.room() > OWED_BYTES and transit.unsent() < QUEUE_BYTES
+        return bool(self.ready) and transit.room() > OWED_BYTES and transit.unsent() < QUEUE_BYTES
 
     def send(self) -> None:
         """Put into the ring what sockets have, in turn, as far as there is room."""
         while self.can_send():
-            stream = self._ready.popleft()
+            stream = self.ready.popleft()
             stream.queued = False
             if not stream.sent_end:
                 self._read(stream)
@@ -115,13 +120,14 @@ class Table:
     def _queue(self, stream: Stream) -> None:
         if stream.readable and stream.credit and not stream.sent_end and not stream.queued:
             stream.queued = True
-            self._ready.append(stream)
+            self.ready.append(stream)
 
     def _read(self, stream: Stream) -> None:
-        share = max(QUEUE_BYTES // (len(self._ready) + 1), LEAST_FRAME_BYTES)
+        share = max(QUEUE_BYTES // (len(self.ready) + 1), LEAST_FRAME_BYTES)
         limit = min(FRAME_BYTES, share, stream.credit, self._transit.room() - HEADER.size)
         try:
-            count = stream.receive(self._transit.free(limit))
+            views = self._transit.free(stream.number, limit)
+            count = stream.receive(views)
         except BlockingIOError:
             stream.readable = False
             return
@@ -129,10 +135,10 @@ class Table:
             stream.end(orderly=stream.sock.family == socket.AF_UNIX)
         else:
             if count:
-                self._transit.put_received(stream.number, count)
+                self._transit.put_received(count)
                 stream.credit -= count
                 # Less than could be: that was all, and an event tells of more; unless the last event was the end's.
-                stream.readable = count == limit or stream.hung_up
+                stream.readable = count == sum(map(len, views)) or stream.hung_up
                 self._queue(stream)
                 return
             stream.end(orderly=True)
@@ -140,13 +146,13 @@ class Table:
 
     def can_pay(self) -> bool:
         """Whether a stream owes something, and there is room for it in the ring."""
-        return bool(self._owing) and self._transit.room() >= OWED_BYTES
+        return bool(self.owing) and self._transit.room() >= OWED_BYTES
 
     def pay(self) -> None:
         """Put into the ring what streams owe, as far as there is room."""
         while self.can_pay():
-            stream = next(iter(self._owing))
-            del self._owing[stream]
+            stream = next(iter(self.owing))
+            del self.owing[stream]
             if stream.finish_due:
                 self._transit.put(Type.FINISH, stream.number)
             if stream.credit_due():
@@ -159,11 +165,11 @@ class Table:
             self._settle(stream)
 
     def _growth(self, stream: Stream) -> int:
-        """What its window grows by: to twice its size, a fair share of the supply at most, when its reader keeps up."""
+        """What its window grows by when its reader keeps up: 8 times its size, a fair share of the supply at most."""
         if len(stream.pending) * 4 > stream.window:
             return 0
         share = min(SUPPLY_BYTES // len(self.by_number), self._largest)
-        return max(min(share - stream.window, stream.window, self._supply), 0)
+        return max(min(share - stream.window, 7 * stream.window, self._supply), 0)
 
     def _settle(self, stream: Stream) -> None:
         """Do what follows from the stream's state."""
@@ -173,7 +179,7 @@ class Table:
             else:
                 self._events.ask(stream.sock.fileno(), write=bool(stream.pending))
         if stream.owes():
-            self._owing[stream] = None
+            self.owing[stream] = None
         elif stream.ended():
             del self.by_number[stream.number]
 

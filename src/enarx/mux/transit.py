@@ -21,20 +21,21 @@ from typing import Final
 
 from enarx.errors import LinkError
 from enarx.mux.incoming import broken
-from enarx.wire import HEADER, VERSION, Type
+from enarx.mux.pieces import Pieces
+from enarx.wire import HEADER, MAX_PAYLOAD, VERSION, Type
 
-RING_BYTES: Final = 1 << 21
+RING_BYTES: Final = 1 << 23
 """Bytes that have been sent, or are about to be, and have not been acknowledged. The longest frame fits in."""
 RESERVE_BYTES: Final = 256
 """Room in the ring that ACK alone may use: two ends whose rings are full would wait for each other else."""
 ACK_BYTES: Final = RING_BYTES // 4
 """ACK is sent when so much has arrived since the last one, and sooner beside something else: each wakes a guest."""
-READ_BYTES: Final = 1 << 19
-"""Most that is read at once: what the port of a Linux guest holds, in bytes."""
+READ_BYTES: Final = 1 << 18
+"""Most that is read at once, in bytes: half of what the port of a Linux guest holds, passed on from caches."""
 READ_UNIT: Final = 1 << 12
 WRITE_UNIT: Final = 1 << 15
 """What the port of a Linux guest takes and gives in one piece, in bytes. Asked in such pieces, it does many at once."""
-SKIP_BYTES: Final = 4 * RING_BYTES
+SKIP_BYTES: Final = 2 * RING_BYTES
 """Most that is thrown away while HELLO is looked for."""
 HELLO: Final = struct.Struct(">16s16sQ")
 MAGIC: Final = b"enarx byte link\x01"
@@ -59,10 +60,10 @@ class Transit:
         self._told = 0
         self._leads = leads
         self._session = os.urandom(SESSION_BYTES) if leads else b""
-        self._ring = memoryview(bytearray(RING_BYTES))
+        self._ring = Pieces(RING_BYTES, WRITE_UNIT)
         self._acked = self._sent = self._furthest = self._end = 0
-        self._buffer = memoryview(bytearray(READ_BYTES))
-        self._pages = [self._buffer[start : start + READ_UNIT] for start in range(0, READ_BYTES, READ_UNIT)]
+        self._growing = self._header = 0  # the stream whose data were put last, if nothing came behind, and where
+        self._buffer = Pieces(READ_BYTES, READ_UNIT)
         self._greeting = bytearray()  # what has been read in search of HELLO
         self._skipped = 0
         self._hello = b""  # what is still to be sent of ours
@@ -96,15 +97,14 @@ class Transit:
     def receive(self) -> memoryview:
         """What has come of the sequence, valid until the next call. Raises LinkError."""
         try:
-            count = os.readv(self.fd, self._pages)
-        except BlockingIOError:
-            self.readable = False
-            return self._buffer[:0]
+            count = self._buffer.read(self.fd)
         except OSError:
             count = 0
         if not count:
-            self.readable, self.gone = False, True
-        data = self._buffer[:count]
+            self.readable = False
+            self.gone = count is not None
+            return self._buffer.view[:0]
+        data = self._buffer.view[:count]
         if not self.established:
             data = self._look_for_hello(data)
         self.received += len(data)
@@ -138,8 +138,11 @@ class Transit:
 
     def acknowledge(self, *, now: bool = False) -> None:
         """Put ACK if it is due, or if there is anything to acknowledge at all."""
+        fresh = self.received - self._told
+        if fresh * 4 < ACK_BYTES and not now:
+            return
         sooner = self._sent < self._end and not self.blocked
-        due = self.received - self._told >= (1 if now else ACK_BYTES // 4 if sooner else ACK_BYTES)
+        due = fresh >= (1 if now else ACK_BYTES // 4 if sooner else ACK_BYTES)
         if due and self.room() + RESERVE_BYTES >= HEADER.size + _ACK.size:
             self._told = self.received
             self.put(Type.ACK, 0, _ACK.pack(self.received))
@@ -171,18 +174,26 @@ class Transit:
 
     def put(self, kind: Type, ident: int, payload: _Bytes = b"", *, flags: int = 0) -> None:
         """Put one frame. The caller has asked for `room`."""
-        self._append(HEADER.pack(VERSION, kind, flags, 0, ident, len(payload)))
-        self._append(payload)
+        self._growing = 0
+        self._write(self._end, HEADER.pack(VERSION, kind, flags, 0, ident, len(payload)) + payload)
+        self._end += HEADER.size + len(payload)
 
-    def free(self, limit: int) -> list[memoryview]:
-        """Where up to ``limit`` bytes of data can be received to, with room for a header in front: one part or two."""
-        start = self._end + HEADER.size
-        return self._span(start, start + limit)
+    def free(self, ident: int, limit: int) -> list[memoryview]:
+        """Where up to ``limit`` bytes of data can be received to, with room for a header in front: one part or two.
 
-    def put_received(self, ident: int, count: int) -> None:
-        """Make a DATA frame of the first ``count`` bytes of `free`."""
-        self._write(self._end, HEADER.pack(VERSION, Type.DATA, 0, 0, ident, count))
-        self._end += HEADER.size + count
+        Data of the stream whose data were put last, and are still waiting, become part of the same frame.
+        """
+        size = max(self._end - self._header - HEADER.size, 0)
+        if self._growing != ident or self._header < self._furthest or size >= MAX_PAYLOAD // 2:
+            self._growing, self._header, size = ident, self._end, 0
+        start = self._header + HEADER.size + size
+        return self._span(start, start + min(limit, MAX_PAYLOAD - size))
+
+    def put_received(self, count: int) -> None:
+        """The first ``count`` bytes of `free` are data now, 1 at least."""
+        self._end = max(self._end, self._header + HEADER.size) + count
+        size = self._end - self._header - HEADER.size
+        self._write(self._header, HEADER.pack(VERSION, Type.DATA, 0, 0, self._growing, size))
 
     def flush(self) -> None:
         """Send as much as the port takes."""
@@ -192,34 +203,29 @@ class Transit:
             while self._hello:
                 self._hello = self._hello[os.write(self.fd, self._hello) :]
             while self.established and self._sent < self._end:
-                self._sent += os.writev(self.fd, self._pieces())
+                start = self._sent % RING_BYTES
+                count = self._ring.write(self.fd, start, min(start + self.unsent(), RING_BYTES))
+                if count is None:
+                    self.blocked = True
+                    break
+                self._sent += count
                 self._furthest = max(self._furthest, self._sent)
         except BlockingIOError:
             self.blocked = True
         except OSError:
             self.readable, self.blocked, self.gone = False, True, True
 
-    def _pieces(self) -> list[memoryview]:
-        """What is to be sent, in pieces that a guest's port takes."""
-        return [
-            span[start : start + WRITE_UNIT]
-            for span in self._span(self._sent, self._end)
-            for start in range(0, len(span), WRITE_UNIT)
-        ]
-
-    def _append(self, data: _Bytes) -> None:
-        self._write(self._end, data)
-        self._end += len(data)
-
-    def _write(self, start: int, data: _Bytes) -> None:
-        view = memoryview(data)
-        for part in self._span(start, start + len(view)):
-            part[:] = view[: len(part)]
-            view = view[len(part) :]
+    def _write(self, start: int, data: bytes) -> None:
+        first, length = start % RING_BYTES, len(data)
+        if first + length <= RING_BYTES:
+            self._ring.view[first : first + length] = data
+        else:
+            self._ring.view[first:] = data[: RING_BYTES - first]
+            self._ring.view[: first + length - RING_BYTES] = data[RING_BYTES - first :]
 
     def _span(self, start: int, end: int) -> list[memoryview]:
         """The ring from ``start`` to ``end``, which are places in the sequence."""
-        first, length = start % RING_BYTES, end - start
+        ring, first, length = self._ring.view, start % RING_BYTES, end - start
         if first + length <= RING_BYTES:
-            return [self._ring[first : first + length]]
-        return [self._ring[first:], self._ring[: first + length - RING_BYTES]]
+            return [ring[first : first + length]]
+        return [ring[first:], ring[: first + length - RING_BYTES]]
