@@ -15,8 +15,9 @@ from pathlib import Path
 BOOT = """
 import os, time
 start = time.monotonic()
+from enarx.keep.init import live, without_inspect
+without_inspect()
 from enarx.keep.sandbox import Sandbox
-from enarx.keep.init import live
 try:
     os.fstat(4)
     channel = 4

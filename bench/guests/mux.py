@@ -12,9 +12,11 @@ import threading
 from typing import Final
 
 from enarx.keep import init
-from enarx.keep.mux import Carrier
-from enarx.keep.sandbox import Sandbox
-from enarx.wire import Decoder
+
+init.without_inspect()  # before whatever imports dataclasses
+from enarx.keep.mux import Carrier  # noqa: E402
+from enarx.keep.sandbox import Sandbox  # noqa: E402
+from enarx.wire import Decoder  # noqa: E402
 
 PIECE: Final = 1 << 17
 """What is read and written at once, in bytes, at port and stream alike."""

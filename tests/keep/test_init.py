@@ -188,3 +188,16 @@ def test_a_keep_lives_behind_a_port(ports: tuple[socket.socket, socket.socket]) 
     names = [name for name, _ in ending.timings]
     assert names[:2] == ["machine ready", "link carried"]
     assert ending.sandbox["seccomp"] == "applied"
+
+
+def test_dataclasses_do_without_inspect() -> None:
+    code = (
+        "import sys\nfrom enarx.keep import init\ninit.without_inspect()\n"
+        "from dataclasses import dataclass, replace\n"
+        "@dataclass(frozen=True, slots=True)\nclass Bare:\n    number: int = 3\n"
+        "import enarx.keep.main, enarx.keep.mux, enarx.keep.runtime, enarx.keep.world\n"
+        "print(Bare(5), replace(Bare(), number=7).number, 'ast' in sys.modules, Bare.__doc__)\n"
+    )
+    environment = {"PYTHONPATH": str(support.ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "Bare(number=5) 7 False Bare\n"

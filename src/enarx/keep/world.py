@@ -32,6 +32,7 @@ def preload() -> bytes:
     from cryptography.hazmat.primitives.ciphers import aead  # noqa: F401
     from cryptography.hazmat.primitives.kdf import hkdf  # noqa: F401
 
+    import enarx.config_reader
     import enarx.keep.accept
     import enarx.keep.layer
     import enarx.keep.opening

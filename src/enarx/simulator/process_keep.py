@@ -45,6 +45,8 @@ OURS: Final = (
     "archive.py",
     "challenge.py",
     "config.py",
+    "config_reader.py",
+    "config_values.py",
     "enrolment.py",
     "envelope.py",
     "errors.py",

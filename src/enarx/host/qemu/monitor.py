@@ -1,22 +1,22 @@
 """QEMU's monitor (QMP), by the library of the QEMU project, in a thread of its own.
 
-The library needs 70 ms to import and its event loop a thread, so it is imported there, while the guest boots.
+The library needs 70 ms to import and its event loop a thread, so both are imported while the guest boots.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from enarx.errors import HostError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Coroutine
+    from concurrent.futures import Future
 
     from qemu.qmp import QMPClient
 
@@ -31,6 +31,8 @@ class Monitor:
 
     def __init__(self, sock: socket.socket) -> None:
         """Takes over ``sock``, whose other end QEMU has."""
+        from concurrent.futures import Future
+
         self.reason = ""
         self._socket = sock
         self._client: QMPClient | None = None
@@ -43,6 +45,8 @@ class Monitor:
         self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float = ANSWER_SECONDS
     ) -> Any:
         """What QEMU returns. Raises HostError: ``qmp-refused`` with its words, ``qmp-closed``, ``qmp-slow``."""
+        import asyncio
+
         try:
             self._ready.result(seconds)
         except TimeoutError as error:
@@ -72,6 +76,7 @@ class Monitor:
         self._thread.join(seconds)
 
     def _run(self) -> None:
+        import asyncio
         import logging
 
         from qemu.qmp import EventListener, QMPClient
@@ -85,6 +90,8 @@ class Monitor:
                 self._ready.set_exception(_failed("its greeting", error))
 
     async def _serve(self, client: QMPClient, events: Any) -> None:
+        import asyncio
+
         from qemu.qmp import Runstate
 
         client.register_listener(events)
