@@ -13,6 +13,7 @@ from enarx.host.image import tools
 from enarx.host.image.contents import read_deb, read_tree, read_wheel
 from enarx.host.image.fetch import Inputs
 from enarx.host.image.lock import Lock
+from enarx.host.image.prune import prune
 from enarx.simulator.process_keep import OURS
 
 PYTHON_LIBRARY: Final = "usr/lib/python3.11"
@@ -22,6 +23,9 @@ OWN: Final = "enarx"
 
 STORE: Final = "etc/ssl/certs/ca-certificates.crt"
 """Certificates of public CAs, which a workload's connections trust that name no other."""
+
+DECLARATIONS: Final = f"{PYTHON_LIBRARY}/wasmtime/_bindings.py"
+"""The module of which the image has what its neighbours and the Keep name."""
 
 _STORE_PACKAGE: Final = "ca-certificates"
 _STORE_PARTS: Final = "usr/share/ca-certificates/mozilla/"
@@ -82,6 +86,10 @@ def _made(lock: Lock, inputs: Inputs, raw: dict[str, Piece]) -> dict[str, Piece]
     wheels = {wheel.name for wheel in lock.wheels}
     sources = {path: piece.data for path, piece in raw.items() if path.endswith(".py")}
     made = {path: piece for path, piece in raw.items() if path not in sources}
+    if DECLARATIONS in sources:
+        users = (f"{PYTHON_LIBRARY}/wasmtime/", f"{PYTHON_LIBRARY}/enarx/")
+        others = [data for path, data in sources.items() if path.startswith(users) and path != DECLARATIONS]
+        sources[DECLARATIONS] = prune(sources[DECLARATIONS], others)
     with tools.unpacked(_tool_files(lock, inputs)) as toolbox:
         for path, data in toolbox.compile(sources).items():
             made[_compiled(path)] = Piece(data, raw[path].provider)

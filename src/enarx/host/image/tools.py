@@ -55,7 +55,7 @@ class Tools:
         for number, name in enumerate(names):
             (self._work / f"{number}.py").write_bytes(sources[name])
         # -I would ignore the hash seed, and sets are compiled in the order of their members' hashes.
-        self._run(PYTHON, "-S", "-s", "-P", "-B", "-c", _COMPILE, str(self._work))
+        self._run(PYTHON, "-S", "-s", "-P", "-B", "-X", "no_debug_ranges", "-c", _COMPILE, str(self._work))
         return {name: (self._work / f"{number}.pyc").read_bytes() for number, name in enumerate(names)}
 
     def strip(self, library: bytes) -> bytes:
