@@ -82,7 +82,7 @@ class Stream:
 
     def flows(self) -> bool:
         """Whether what came has been passed on and that is all: there is nothing to tell either side."""
-        return not self.pending and not self.deaf and self.owed * 2 < self.window
+        return not self.pending and not self.deaf and self.owed * 4 < self.window * 3
 
     def flush(self) -> None:
         """Pass on what had to wait."""
@@ -113,7 +113,7 @@ class Stream:
 
     def credit_due(self) -> bool:
         """Whether so much has been passed on that the other end should know."""
-        return self.owed * 2 >= self.window and not self.got_end and self.is_open()
+        return self.owed * 4 >= self.window * 3 and not self.got_end and self.is_open()
 
     def finish(self) -> None:
         """FINISH has come. Raises LinkError when an end had come already."""
