@@ -31,9 +31,10 @@ class Pieces:
         if rest or not 0 < count <= MAX_PIECES:
             raise ValueError(f"{size} bytes in pieces of {unit}")
         self._unit = unit
-        self._buffer = (ctypes.c_char * size)()
-        self.view = memoryview(self._buffer).cast("B")
-        self._start = ctypes.addressof(self._buffer)
+        buffer = bytearray(size)  # whose pages are nobody's until they are used
+        self.view = memoryview(buffer)
+        self._held = (ctypes.c_char * size).from_buffer(buffer)  # so that it stays where it is
+        self._start = ctypes.addressof(self._held)
         self._vector = (ctypes.c_size_t * (2 * count))()  # struct iovec: address and length of each piece
         self._vector[:] = [word for index in range(count) for word in (self._start + index * unit, unit)]
         self._first = ctypes.addressof(self._vector)

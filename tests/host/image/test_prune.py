@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import wasmtime
 
+from enarx.errors import HostError
+from enarx.host.image import collect
+from enarx.host.image.collect import DECLARATIONS
 from enarx.host.image.prune import prune
 from tests.support import ROOT
 
@@ -76,6 +79,14 @@ def test_what_is_left_is_the_text_as_it_was() -> None:
         line for line in MODULE.splitlines() if line
     ]
     assert prune(left.encode(), [b"other(call, Used)"]).decode() == left
+
+
+@pytest.mark.parametrize("broken", [b"def", b"\0", b"\xff"])
+def test_a_module_that_is_not_python_is_an_error_of_its_package(broken: bytes) -> None:
+    for sources in ({DECLARATIONS: broken}, {DECLARATIONS: b"", DECLARATIONS.replace("_bindings", "_ffi"): broken}):
+        with pytest.raises(HostError, match="the wheel has a module that is not Python") as caught:
+            collect._pruned(sources, "the wheel")
+        assert caught.value.code == "image-input"
 
 
 def test_the_engine_finds_all_that_its_package_and_the_keep_name() -> None:

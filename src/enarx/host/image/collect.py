@@ -87,9 +87,7 @@ def _made(lock: Lock, inputs: Inputs, raw: dict[str, Piece]) -> dict[str, Piece]
     sources = {path: piece.data for path, piece in raw.items() if path.endswith(".py")}
     made = {path: piece for path, piece in raw.items() if path not in sources}
     if DECLARATIONS in sources:
-        users = (f"{PYTHON_LIBRARY}/wasmtime/", f"{PYTHON_LIBRARY}/enarx/")
-        others = [data for path, data in sources.items() if path.startswith(users) and path != DECLARATIONS]
-        sources[DECLARATIONS] = prune(sources[DECLARATIONS], others)
+        sources[DECLARATIONS] = _pruned(sources, raw[DECLARATIONS].provider)
     with tools.unpacked(_tool_files(lock, inputs)) as toolbox:
         for path, data in toolbox.compile(sources).items():
             made[_compiled(path)] = Piece(data, raw[path].provider)
@@ -97,6 +95,20 @@ def _made(lock: Lock, inputs: Inputs, raw: dict[str, Piece]) -> dict[str, Piece]
             if piece.provider in wheels and piece.data.startswith(_ELF):
                 made[path] = Piece(toolbox.strip(piece.data), piece.provider)
     return made
+
+
+def _pruned(sources: Mapping[str, bytes], provider: str) -> bytes:
+    """What is left of `DECLARATIONS` among ``sources``, which are by path."""
+    users = (f"{PYTHON_LIBRARY}/wasmtime/", f"{PYTHON_LIBRARY}/enarx/")
+    others = [data for path, data in sources.items() if path.startswith(users) and path != DECLARATIONS]
+    try:
+        return prune(sources[DECLARATIONS], others)
+    except (SyntaxError, ValueError) as error:
+        raise HostError(
+            f"{provider} has a module that is not Python: {error}",
+            code="image-input",
+            hint="lock again with `enarx image lock`",
+        ) from error
 
 
 def _tool_files(lock: Lock, inputs: Inputs) -> dict[str, bytes]:

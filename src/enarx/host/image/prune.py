@@ -15,7 +15,7 @@ def prune(module: bytes, others: Iterable[bytes]) -> bytes:
     """The source of ``module`` without the top-level names that neither ``others`` nor what is left of it mention.
 
     A name is mentioned by an identifier or by a whole string. A string that is put together mentions all names that
-    begin as it does. Statements that define nothing stay. Raises SyntaxError for what is not Python.
+    begin as it does. Statements that define nothing stay. SyntaxError or ValueError for what is not Python.
     """
     source = module.decode()
     statements = [(node, _defines(node)) for node in ast.parse(source).body]
