@@ -248,7 +248,8 @@ def live(port: int, channel: int | None, sandbox: Sandbox | None, start: float) 
     ``channel``: the descriptor behind which a simulated secure processor may answer. ``start``: when the machine's
     first process started, on the monotonic clock. To be called while there is a single thread.
     """
-    from enarx.keep.main import Timings, live_over
+    from enarx.keep.main import live_over
+    from enarx.keep.timings import Timings
 
     timings = Timings(start)
     timings.mark("machine ready")

@@ -12,7 +12,6 @@ import os
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from enarx.errors import EnarxError, LinkError, WorkloadError
@@ -20,6 +19,7 @@ from enarx.keep.link import Link
 from enarx.keep.loop import Loop
 from enarx.keep.sandbox import DESCRIPTORS, Sandbox, close_inherited
 from enarx.keep.supervisor import STOPPED, Supervisor, outcome_of
+from enarx.keep.timings import Timings
 from enarx.keep.workload import Launch, receive_launch, receive_manifest, receive_objects
 from enarx.wire import STARTED, Type, encode_fields
 
@@ -37,18 +37,6 @@ CHANNEL_FD: Final = 4
 """Where a Keep that is launched with a manifest may find a channel to a simulated secure processor."""
 MAX_TEXT: Final = 4096
 """Characters of a message that reach the host."""
-
-
-@dataclass(slots=True)
-class Timings:
-    """Where start-up time went: (step, milliseconds since the Keep's first instruction)."""
-
-    start: float
-    steps: list[tuple[str, float]] = field(default_factory=list)
-
-    def mark(self, step: str) -> None:
-        """``step`` is done."""
-        self.steps.append((step, round((time.monotonic() - self.start) * 1000, 2)))
 
 
 def main() -> None:
