@@ -14,8 +14,9 @@ from unittest import mock
 
 from enarx.host.attested import SimulatedLaunch, manifest_of, with_manifest
 from enarx.host.cache import DiskCache
+from enarx.host.contract import Ending, Package
 from enarx.host.kinds.process import measure
-from enarx.host.launch import Ending, Host, Package
+from enarx.host.launch import Host
 from enarx.host.process import KeepProcess
 from enarx.keep.cache import Authenticated, CodeCache
 from enarx.keep.runtime import Runtime

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from enarx.host.launch import Ending, Host, Package
+from enarx.host.contract import Ending, Package
+from enarx.host.launch import Host
 from enarx.host.process import KeepProcess
 from tests import programs
 from tests.archives import Part, pack

@@ -17,8 +17,9 @@ import pytest
 
 from enarx.errors import HostError, LinkError
 from enarx.host.attested import manifest_of, with_manifest
+from enarx.host.contract import Ending, Package
 from enarx.host.image.layout import open_image
-from enarx.host.launch import Ending, Host, Package
+from enarx.host.launch import Host
 from enarx.host.qemu.command import Descriptors, vm_arguments
 from enarx.host.qemu.guest import Guest
 from enarx.host.qemu.machine import Machine

@@ -11,9 +11,9 @@ import pytest
 
 from enarx.errors import MalformedError, UsageError
 from enarx.host.attested import SimulatedLaunch, manifest_of, parse_allow, with_manifest
+from enarx.host.contract import Package
 from enarx.host.filebytes import parts_of
 from enarx.host.kinds.process import measure
-from enarx.host.launch import Package
 from enarx.host.process import private_bytecode
 from enarx.manifest import Allow, ManifestFile, StewardPin, digest_of
 from enarx.manifest import parse as parse_manifest

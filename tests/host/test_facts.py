@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx.errors import MalformedError
+from enarx.host.connections import MAX_LISTENERS
 from enarx.host.facts import MAX_BYTES, Facts, Process, parse
-from enarx.host.launch import MAX_LISTENERS
 from tests.descriptors import nothing_left_open
 
 FACTS = Facts("web", "file:///app.wasm", "process", "2026-01-01T00:00:00.000+00:00", Process(7, 9))

@@ -17,7 +17,8 @@ import pytest
 
 from enarx.errors import HostError, LinkError
 from enarx.host import mux, streams
-from enarx.host.launch import Ending, Host, Package
+from enarx.host.contract import Ending, Package
+from enarx.host.launch import Host
 from enarx.host.mux import CarriedKeep, Line
 from enarx.mux.leaving import DRAIN_SECONDS
 from enarx.mux.port import Port

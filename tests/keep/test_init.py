@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from enarx.errors import EnarxError, HostError
-from enarx.host.launch import Host, Package
+from enarx.host.contract import Package
+from enarx.host.launch import Host
 from enarx.host.mux import CarriedKeep
 from enarx.keep import init
 from tests import programs, support

@@ -18,10 +18,12 @@ import pytest
 
 from enarx.errors import HostError, SandboxError
 from enarx.host.cache import DiskCache
-from enarx.host.launch import Ending, Host, Package
+from enarx.host.contract import Ending, Package
+from enarx.host.launch import Host
 from enarx.host.process import KeepProcess
-from enarx.keep.main import Keep, Timings
+from enarx.keep.main import Keep
 from enarx.keep.sandbox import Sandbox
+from enarx.keep.timings import Timings
 from enarx.wire import Type, encode, encode_fields
 from tests import programs
 from tests.descriptors import becomes_ready

@@ -17,7 +17,8 @@ import pytest
 
 from enarx.errors import HostError, LinkError
 from enarx.host.cache import DiskCache
-from enarx.host.launch import Ending, Host, Package
+from enarx.host.contract import Ending, Package
+from enarx.host.launch import Host
 from enarx.host.mux import CarriedKeep, adopt
 from enarx.host.process import KeepProcess
 from enarx.keep.mux import Carrier

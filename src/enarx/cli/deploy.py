@@ -12,8 +12,8 @@ from enarx.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from enarx.host.contract import Ending, Package
     from enarx.host.fetch import Fetched
-    from enarx.host.launch import Ending, Package
     from enarx.host.supervisor import Supervisor
 
 SCHEMES: Final = ("file", "oci", "https", "http", "")
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         return _detach(args, fetch)
 
     def load() -> Package:
-        from enarx.host.launch import Package
+        from enarx.host.contract import Package
 
         return Package(fetch().objects)
 
@@ -84,7 +84,7 @@ def _detach(args: argparse.Namespace, fetch: Callable[[], Fetched]) -> int:
 
     def work(supervisor: Supervisor) -> Ending:
         def load() -> Package:
-            from enarx.host.launch import Package
+            from enarx.host.contract import Package
 
             fetched = fetch()
             supervisor.note(digest=fetched.digest, media_type=fetched.media_type, resolved=fetched.resolved)
@@ -122,6 +122,6 @@ def _fetch(scheme: str, args: argparse.Namespace) -> Fetched:
 
 
 def _shown(reference: str) -> str:
-    from enarx.host.launch import printable
+    from enarx.host.contract import printable
 
     return printable(reference)

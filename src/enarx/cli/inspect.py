@@ -36,8 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Show it."""
+    from enarx.host.contract import printable
     from enarx.host.deployments import Deployments, default_directory
-    from enarx.host.launch import printable
 
     seen = Deployments(default_directory()).get(args.name)
     if args.json:
@@ -57,7 +57,7 @@ def as_json(seen: Seen) -> dict[str, Any]:
     """Everything that is known. Without facts it is name, state and directory."""
     from dataclasses import asdict
 
-    from enarx.host.launch import EVIDENCE_SOURCES
+    from enarx.host.contract import EVIDENCE_SOURCES
 
     known: dict[str, Any] = {"name": seen.name, "state": seen.state, "directory": str(seen.directory)}
     if seen.facts is None:
@@ -86,7 +86,7 @@ def _state(seen: Seen) -> str:
 
 
 def _rows(facts: Facts) -> list[tuple[str, str]]:
-    from enarx.host.launch import EVIDENCE_SOURCES
+    from enarx.host.contract import EVIDENCE_SOURCES
 
     processes = [f"supervisor {facts.supervisor.pid}"] + ([f"Keep {facts.keep.pid}"] if facts.keep else [])
     return [

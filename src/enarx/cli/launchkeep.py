@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from enarx.host.contract import Ending, Package
     from enarx.host.kinds import Approval, Plan, Started
-    from enarx.host.launch import Ending, Package
     from enarx.host.supervisor import Supervisor
     from enarx.manifest import Manifest, StewardPin
 

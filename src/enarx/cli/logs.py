@@ -77,7 +77,7 @@ class _Output:
         if self._decoder is None:
             self._stream.buffer.write(data)
         else:
-            from enarx.host.launch import printable
+            from enarx.host.contract import printable
 
             self._stream.write("\t".join(map(printable, self._decoder.decode(data).split("\t"))))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from enarx.errors import UsageError
 
 if TYPE_CHECKING:
-    from enarx.host.launch import Package
+    from enarx.host.contract import Package
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,8 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _workload(args: argparse.Namespace) -> Iterator[Package]:
     """What would be launched: a package as `enarx deploy` takes it, or a module with what `enarx run` adds."""
     from enarx.cli.run import load
+    from enarx.host.contract import Package
     from enarx.host.fetch import FileFetcher, begins_as
-    from enarx.host.launch import Package
     from enarx.host.load import path_of
     from enarx.mediatype import ENCRYPTED, PACKAGE
 

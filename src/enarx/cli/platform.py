@@ -58,7 +58,7 @@ def _info(args: argparse.Namespace) -> int:
 def render(found: Survey, marks: tuple[str, str, str] = MARKS) -> Iterator[str]:
     """The survey for a terminal, line by line."""
     from enarx import __version__
-    from enarx.host.launch import printable
+    from enarx.host.contract import printable
 
     yield f"Enarx version {__version__}"
     yield printable(f"System Info: {found.system}").replace("\n", " ")
@@ -72,7 +72,7 @@ def render(found: Survey, marks: tuple[str, str, str] = MARKS) -> Iterator[str]:
 
 
 def _lines(rows: Iterable[Row], marks: tuple[str, str, str], depth: int) -> Iterator[str]:
-    from enarx.host.launch import printable
+    from enarx.host.contract import printable
 
     indent = "  " * depth
     for row in rows:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(seen: Seen, now: datetime) -> tuple[str, ...]:
-    from enarx.host.launch import printable
+    from enarx.host.contract import printable
 
     facts = seen.facts
     if facts is None:

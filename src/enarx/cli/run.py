@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from enarx.cli.launchkeep import add_launch, conclude, launch
 
 if TYPE_CHECKING:
-    from enarx.host.launch import Package
+    from enarx.host.contract import Package
 
 _FLAGS: Final = ("--timings", "--verbose", "--require-sandbox", "--checked-calls", "--no-cache", "--help", "-h")
 _OPTIONS: Final = (

@@ -15,8 +15,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from enarx.errors import HostError, UsageError
+from enarx.host.contract import Package
 from enarx.host.filebytes import digest_of, head_of
-from enarx.host.launch import Package
 from enarx.manifest import Allow, Manifest, ManifestFile, StewardPin, Workload, endpoint
 from enarx.mediatype import HEAD_BYTES, PACKAGE, media_type_of
 

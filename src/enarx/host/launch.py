@@ -8,122 +8,24 @@ import selectors
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
 
-from enarx.errors import EnarxError, LinkError, StreamError, UsageError
+from enarx.errors import LinkError, StreamError, UsageError
 from enarx.host import streams
 from enarx.host.cache import MAX_ENTRY_BYTES, DiskCache
-from enarx.host.filebytes import Data, FileBytes, digest_of, parts_of
+from enarx.host.connections import Connections, refuse
+from enarx.host.contract import EVIDENCE_SOURCES, Ending, Package, RunningKeep, Watcher, printable
+from enarx.host.filebytes import digest_of, parts_of
 from enarx.host.outbox import Outbox
 from enarx.wire import HEADER, MAX_PAYLOAD, STARTED, Decoder, Frame, Type, encode_fields
 
-if TYPE_CHECKING:
-    from enarx.manifest import Manifest
-
 STOP_SECONDS: Final = 0.06
 """How long a Keep has to end a workload that was told to stop, in seconds; then its process is killed."""
-MAX_LISTENERS: Final = 256
-"""Listening sockets of one Keep."""
-MAX_CONNECTING: Final = 16
-"""Connections of one Keep that are being made at once."""
-MAX_CREDIT: Final = 1 << 16
-"""Connections that a Keep may have let in and not received."""
 MAX_TIMINGS: Final = 64
 """Steps of start-up that are kept."""
-EVIDENCE_SOURCES: Final = {
-    "": "none",
-    "configfs-tsm": "from this machine's secure processor, by configfs-tsm",
-    "sev-guest": "from this machine's secure processor, by /dev/sev-guest",
-    "efi-secret": "approved at launch by the tenant, with a credential that was injected into this guest",
-    "simulated-secret": "SIMULATED: approved at launch, by simulated SEV firmware, and no hardware stands behind it",
-    "simulated": "SIMULATED: it comes from software on this machine, and no hardware stands behind it",
-}
-"""Where a Keep may say that its evidence is from, and how that is told to people."""
 _READ: Final = HEADER.size + MAX_PAYLOAD
-
-
-class RunningKeep(Protocol):
-    """A Keep that has been started."""
-
-    link: socket.socket
-
-    @property
-    def failure(self) -> EnarxError | None:
-        """What broke the link, if that is known and is not the Keep's end."""
-
-    def kill(self) -> None:
-        """End it at once, if it has not ended."""
-
-    def wait(self) -> int:
-        """Wait for its end: its status, as ``os.waitstatus_to_exitcode`` gives it."""
-
-    def obituary(self) -> EnarxError:
-        """The link has ended, and the Keep has not said why: see to it that it has ended, and say how."""
-
-
-@dataclass(slots=True)
-class Package:
-    """What to run. ``objects`` are (kind, name, bytes): manifest, if any, config, CA files, module, layers.
-
-    Or instead of config, CA files, module and layers one ``package``. Signatures of either come last.
-    """
-
-    objects: Sequence[tuple[str, str, Data]]
-    args: Sequence[str] = ()
-    env: Sequence[tuple[str, str]] = ()
-    require_sandbox: bool = False
-    checked_calls: bool = False
-
-    def close(self) -> None:
-        """Close the files among its objects. `Host.run` does, once they are sent."""
-        for _, _, data in self.objects:
-            if isinstance(data, FileBytes):
-                data.close()
-
-
-@dataclass(slots=True)
-class Ending:
-    """How the workload ended. ``status`` is the exit status; ``message`` is empty when all is well.
-
-    ``stopped``: somebody wanted it to end.
-    """
-
-    status: int
-    code: str = ""
-    message: str = ""
-    hint: str = ""
-    sandbox: dict[str, str] = field(default_factory=dict)
-    timings: list[tuple[str, float]] = field(default_factory=list)
-    evidence: str = ""
-    stopped: bool = False
-
-
-class Watcher:
-    """Is told how a launch goes, by the thread that serves the Keep. This one is not interested."""
-
-    def spawned(self, pid: int) -> None:
-        """The Keep's process has been started."""
-
-    def launched(self, manifest: Manifest) -> None:
-        """The Keep has been launched for ``manifest``."""
-
-    def proves(self, source: str) -> None:
-        """The Keep says where its evidence is from: a key of EVIDENCE_SOURCES."""
-
-    def listening(self, endpoints: Sequence[str]) -> None:
-        """These are the addresses that the Keep listens on now."""
-
-    def running(self) -> None:
-        """The workload begins: everything that the Keep does before has succeeded."""
-
-
-@dataclass(slots=True)
-class _Listener:
-    sock: socket.socket
-    endpoint: str
-    credit: int = 0
 
 
 @dataclass(slots=True)
@@ -151,9 +53,8 @@ class Host:
         self._open_stdio = stdio
         self._decoder = Decoder()
         self._selector = selectors.DefaultSelector()
-        self._listeners: dict[int, _Listener] = {}
-        self._connecting = threading.BoundedSemaphore(MAX_CONNECTING)
         self._outbox = Outbox(self._link)
+        self._connections = Connections(self._outbox, self._selector, log, self._watcher)
         self._blob: _Blob | None = None
         self._ending: Ending | None = None
         self._sandbox: dict[str, str] = {}
@@ -247,8 +148,7 @@ class Host:
             timer.start()
 
     def _close(self) -> None:
-        for listener in self._listeners.values():
-            listener.sock.close()
+        self._connections.close()
         self._selector.close()
         self._decoder.close()
         with contextlib.suppress(OSError):
@@ -276,10 +176,10 @@ class Host:
         handlers: dict[Type, Callable[[Frame], None]] = {
             Type.BLOB: self._blob_part,
             Type.STDIO: self._stdio,
-            Type.LISTEN: self._listen,
-            Type.ACCEPT: self._credit,
-            Type.CONNECT: self._connect,
-            Type.CLOSE: self._close_listener,
+            Type.LISTEN: self._connections.listen,
+            Type.ACCEPT: self._connections.credit,
+            Type.CONNECT: self._connections.connect,
+            Type.CLOSE: self._connections.close_listener,
             Type.CACHE_GET: self._cache_get,
             Type.CACHE_PUT: self._cache_put,
             Type.STATUS: self._status,
@@ -294,81 +194,9 @@ class Host:
         try:
             fd = self._open_stdio(frame.fields()["name"])
         except StreamError as error:
-            self._failed(frame.id, error)
+            refuse(self._outbox, frame.id, error)
             return
         self._outbox.put(encode_fields(Type.OPENED, frame.id, fd=True, name=streams.kind_of(fd)), fd)
-
-    def _failed(self, ident: int, error: StreamError) -> None:
-        message, hint = error.message[:4096], error.hint[:4096]
-        self._outbox.put(encode_fields(Type.FAILED, ident, code=error.code, message=message, hint=hint))
-
-    def _listen(self, frame: Frame) -> None:
-        fields = frame.fields()
-        try:
-            if len(self._listeners) >= MAX_LISTENERS or frame.id in self._listeners:
-                raise StreamError("too many listening sockets", code="listen-failed")
-            sock = streams.listen(fields["addr"], fields["port"])
-        except StreamError as error:
-            self._failed(frame.id, error)
-            return
-        host, port = sock.getsockname()[:2]
-        endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._listeners[frame.id] = _Listener(sock, endpoint)
-        self._log(f"listening on {endpoint}")
-        self._tell_listening()
-        self._outbox.put(encode_fields(Type.OPENED, frame.id, name=str(port)))
-
-    def _credit(self, frame: Frame) -> None:
-        count = frame.fields()["count"]
-        listener = self._listeners.get(frame.id)
-        if listener is None or not count:
-            return
-        if not listener.credit:
-            self._selector.register(listener.sock, selectors.EVENT_READ, lambda: self._accept(frame.id, listener))
-        listener.credit = min(listener.credit + count, MAX_CREDIT)
-
-    def _accept(self, ident: int, listener: _Listener) -> None:
-        try:
-            sock, address = listener.sock.accept()
-        except OSError:
-            return
-        streams.no_delay(sock)
-        self._outbox.put(encode_fields(Type.INCOMING, ident, fd=True, peer=str(address[0])[:256]), sock.detach())
-        listener.credit -= 1
-        if not listener.credit:
-            self._selector.unregister(listener.sock)
-
-    def _connect(self, frame: Frame) -> None:
-        """Connect in a thread: the Keep waits, but signals and other streams must not."""
-        fields = frame.fields()
-        if not self._connecting.acquire(blocking=False):
-            self._failed(frame.id, StreamError("too many connections are being made", code="connect-failed"))
-            return
-
-        def work() -> None:
-            with contextlib.suppress(LinkError):  # of no use to a Keep that reads nothing
-                try:
-                    sock = streams.connect(fields["host"], fields["port"])
-                except StreamError as error:
-                    self._failed(frame.id, error)
-                else:
-                    self._outbox.put(encode_fields(Type.OPENED, frame.id, fd=True, name=""), sock.detach())
-                finally:
-                    self._connecting.release()
-
-        threading.Thread(target=work, daemon=True).start()
-
-    def _close_listener(self, frame: Frame) -> None:
-        frame.fields()
-        listener = self._listeners.pop(frame.id, None)
-        if listener is not None:
-            if listener.credit:
-                self._selector.unregister(listener.sock)
-            listener.sock.close()
-            self._tell_listening()
-
-    def _tell_listening(self) -> None:
-        self._watcher.listening([listener.endpoint for listener in self._listeners.values()])
 
     def _cache_get(self, frame: Frame) -> None:
         name = frame.fields()["name"]
@@ -423,11 +251,6 @@ def _step(item: Any) -> tuple[str, float]:
         return printable(item[0]), float(item[1])
     except OverflowError:
         raise LinkError("malformed frame: STATUS.timings is out of range", code="link-frame") from None
-
-
-def printable(text: str) -> str:
-    """Text from the Keep, for a terminal: anything that could be a control sequence is replaced."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 @contextlib.contextmanager

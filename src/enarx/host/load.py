@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from enarx.errors import ConfigError, HostError, UsageError
+from enarx.host.contract import Package
 from enarx.host.filebytes import Data
-from enarx.host.launch import Package
 
 if TYPE_CHECKING:
     import tarfile

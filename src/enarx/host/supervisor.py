@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from enarx.errors import EnarxError, HostError
+from enarx.host.contract import Ending, Watcher
 from enarx.host.deployments import CONTROL, Deployments, Own
 from enarx.host.facts import Facts, Process
-from enarx.host.launch import Ending, Watcher
 from enarx.host.logs import STREAMS, Log, Pump
 from enarx.host.streams import open_stdio
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from enarx.host.launch import RunningKeep
+    from enarx.host.contract import RunningKeep
     from enarx.host.sev.launch import Approver
 
 KINDS: Final = MappingProxyType(
