@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from enarx.cli.launchkeep import add_launch, conclude, launch, log
+from enarx.cli.launchkeep import conclude, launch, log
+from enarx.cli.launchoptions import add_launch
 from enarx.cli.packageregistry import access, add_registry_options, add_require_digest
 from enarx.errors import UsageError
 

@@ -6,7 +6,8 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Final
 
-from enarx.cli.launchkeep import add_launch, conclude, launch
+from enarx.cli.launchkeep import conclude, launch
+from enarx.cli.launchoptions import add_launch
 
 if TYPE_CHECKING:
     from enarx.host.contract import Package
