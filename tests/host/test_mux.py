@@ -386,7 +386,7 @@ def served(machine: Machine, script: Script) -> Ending:
 
 def test_streams_outlive_the_connection_to_the_port(machine: Machine) -> None:
     """Cut again and again while bytes go both ways: they arrive complete and in order, and then the ending does."""
-    data = random.Random(1).randbytes(4 << 20)
+    data = random.Random(1).randbytes(24 << 20)
     echoed = bytearray()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

@@ -18,7 +18,7 @@ from enarx.wire import Type, encode_fields
 from tests.descriptors import nothing_left_open
 from tests.mux.ends import Ends, tcp_pair
 
-MORE = 8 << 20
+MORE = 32 << 20
 """More than all buffers on the way of one stream hold, in bytes."""
 
 

@@ -21,9 +21,9 @@ FRAME_BYTES: Final = 1 << 20
 """Most that one stream sends before it is another's turn, in bytes, while few have something."""
 LEAST_FRAME_BYTES: Final = 1 << 15
 """The same while many have something."""
-QUEUE_BYTES: Final = 1 << 21
+QUEUE_BYTES: Final = 1 << 22
 """Data that may wait for the port, in bytes: what comes behind it should not have to wait long."""
-PAIR_BYTES: Final = 1 << 21
+PAIR_BYTES: Final = 1 << 22
 """Send buffers of a stream's socket pair, in bytes; Linux takes them twice."""
 U32: Final = struct.Struct(">I")
 OWED_BYTES: Final = 3 * HEADER.size + U32.size
@@ -165,11 +165,11 @@ class Table:
             self._settle(stream)
 
     def _growth(self, stream: Stream) -> int:
-        """What its window grows by when its reader keeps up: 8 times its size, a fair share of the supply at most."""
+        """What its window grows by when its reader keeps up: 16 times its size, a fair share of the supply at most."""
         if len(stream.pending) * 4 > stream.window:
             return 0
         share = min(SUPPLY_BYTES // len(self.by_number), self._largest)
-        return max(min(share - stream.window, 7 * stream.window, self._supply), 0)
+        return max(min(share - stream.window, 15 * stream.window, self._supply), 0)
 
     def _settle(self, stream: Stream) -> None:
         """Do what follows from the stream's state."""
