@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from enarx.cli.demoshow import Show
 from enarx.cli.ending import ending_signals
 
 if TYPE_CHECKING:
@@ -60,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     from enarx.cli.child import start
     from enarx.cli.demoscene import ADDRESS, LISTEN_SECONDS, LISTENING, NAME, SERVING, Scene
+    from enarx.cli.demoshow import Show
 
     show = Show()
     with ExitStack() as stack:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from enarx.cli.demoshow import Show
 from enarx.errors import HostError
 
 if TYPE_CHECKING:
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from enarx.cli.demoshow import Show
     from enarx.trust.model import Stack
 
 ADDRESS: Final = "127.0.0.1"

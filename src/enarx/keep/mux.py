@@ -11,6 +11,7 @@ import contextlib
 import select
 import socket
 import threading
+from collections.abc import Callable
 
 from enarx.errors import LinkError
 from enarx.mux.port import port_of
@@ -31,7 +32,7 @@ class Carrier:
     def wait(self) -> None:
         """Move what comes and goes until the link can be read; with a thread that does so, there is nothing to do."""
         if self._thread is None:
-            self._run(single=True)
+            self._run(until=self._readable)
 
     def start(self) -> None:
         """From now on a thread moves everything. For when the sandbox is complete."""
@@ -47,9 +48,9 @@ class Carrier:
         else:
             self._thread.join()
 
-    def _run(self, *, single: bool = False) -> None:
+    def _run(self, until: Callable[[], bool] | None = None) -> None:
         with contextlib.suppress(LinkError):  # the Keep finds its link closed, and says what there is to say
-            self._mux.run(until=self._readable if single else None)
+            self._mux.run(until)
 
     def _readable(self) -> bool:
         return bool(self._arrived.poll(0))

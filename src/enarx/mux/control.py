@@ -31,12 +31,15 @@ class Control:
         self.credit = WINDOW_BYTES
         self._decoder = Decoder()
         self._room = WINDOW_BYTES
-        self.owed = 0
-        """What was passed on, and not given back, in bytes."""
+        self._owed = 0
         self._incoming: deque[tuple[memoryview, int, socket.socket | None]] = deque()
 
+    def may_read(self) -> bool:
+        """Whether reading is worth a try: what was read before has gone."""
+        return self.readable and not self.outgoing
+
     def read(self) -> None:
-        """Read what is there, once what was read before has gone. Raises LinkError for what is not made of frames."""
+        """Read what is there. Raises LinkError for what is not made of frames."""
         try:
             data, ancillary, flags, _ = self.sock.recvmsg(
                 READ_BYTES, _FD_BYTES, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
@@ -85,13 +88,13 @@ class Control:
                 self._incoming[0] = (data[count:], cost, None)
             else:
                 self._incoming.popleft()
-                self.owed += cost
+                self._owed += cost
 
     def give_back(self) -> int:
         """Credit to give, if it is due: 0 if not."""
-        if self.owed * 4 < WINDOW_BYTES:
+        if self._owed * 4 < WINDOW_BYTES:
             return 0
-        count, self.owed = self.owed, 0
+        count, self._owed = self._owed, 0
         self._room += count
         return count
 

@@ -80,8 +80,7 @@ class Mux:
         """Move what can be moved now; with ``wait``, sleep until there is something. Raises LinkError."""
         for fd, events in self._events.wait(self._patience() if wait and not self._more() else 0):
             self._happened(fd, events)
-        if self._transit.readable or self._exit is not None:
-            self._take()
+        self._take()
         self._give()
         self._tend()
 
@@ -94,21 +93,19 @@ class Mux:
 
     def _more(self) -> bool:
         """Whether there is something to do that no event will tell of."""
-        transit, control, table = self._transit, self._control, self._table
+        transit, control = self._transit, self._control
         return (
             transit.readable
             or transit.gone
-            or (control.readable and not control.outgoing)
-            or (bool(table.ready) and table.can_send())
-            or (bool(table.owing) and table.can_pay())
+            or control.may_read()
+            or self._table.can_send()
+            or self._table.can_pay()
             or (bool(control.outgoing) and self._next_frame() is not None)
             or (self._exit is not None and self._leaving.may_be_passed_on())
         )
 
     def _patience(self) -> float | None:
         """How long nothing needs to be looked at again, in seconds; None for ever."""
-        if self._transit.established and self._leaving.since is None:  # as nearly always
-            return None
         times = (self._leaving.due(), None if self._transit.established else self._port.due)
         due = min((when for when in times if when is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
@@ -154,18 +151,16 @@ class Mux:
 
     def _take(self) -> None:
         """Read from the port, and pass on what has come. Raises LinkError."""
-        came = self._came()
         for _ in range(_READS):
             if not self._transit.readable:
                 break
             for kind, ident, flags, payload in self._incoming.feed(self._transit.receive()):
                 if kind is Type.ACK:
                     self._transit.acknowledged(payload)
-                elif came:
+                elif self._came():
                     pass  # nobody waits for anything behind EXIT
                 elif kind not in BYTE_LINK:
                     self._frame(kind, ident, flags, bytes(payload))
-                    came = self._came()
                 elif ident:
                     self._table.received(kind, ident, payload)
                 elif kind is Type.CREDIT:
@@ -231,18 +226,16 @@ class Mux:
 
     def _give(self) -> None:
         """Put what is due into the ring and send what the port takes. Raises LinkError."""
-        transit, control, table = self._transit, self._control, self._table
-        if control.owed and transit.room() >= OWED_BYTES and (count := control.give_back()):
+        transit, control = self._transit, self._control
+        if transit.room() >= OWED_BYTES and (count := control.give_back()):
             transit.put(Type.CREDIT, 0, U32.pack(count))
-        if control.readable and not control.outgoing:
+        if control.may_read():
             control.read()
         while control.outgoing and (frame := self._next_frame()) is not None:  # those of one read at most
             control.outgoing.popleft()
             self._put(frame)
-        if table.ready:
-            table.send()
-        if table.owing:
-            table.pay()
+        self._table.send()
+        self._table.pay()
         transit.acknowledge()
         transit.flush()
         if self._said is not None:

@@ -31,10 +31,7 @@ OWED_BYTES: Final = 3 * HEADER.size + U32.size
 
 
 class Table:
-    """``by_number`` has a stream until both ends have closed it, ``by_socket`` until this end has.
-
-    ``ready`` has those with something to send, in their order, and ``owing`` those that owe something to the other end.
-    """
+    """``by_number`` has a stream until both ends have closed it, ``by_socket`` until this end has."""
 
     def __init__(self, transit: Transit, events: Events, largest: int = MAX_WINDOW_BYTES) -> None:
         """``largest``: what a window may grow to."""
@@ -42,8 +39,8 @@ class Table:
         self.by_socket: dict[int, Stream] = {}
         self._transit = transit
         self._events = events
-        self.ready: deque[Stream] = deque()
-        self.owing: dict[Stream, None] = {}
+        self._ready: deque[Stream] = deque()
+        self._owing: dict[Stream, None] = {}
         self._supply = SUPPLY_BYTES
         self._largest = largest
 
@@ -107,12 +104,12 @@ class Table:
     def can_send(self) -> bool:
         """Whether something can be read from a socket and put into the ring."""
         transit = self._transit
-        return bool(self.ready) and transit.room() > OWED_BYTES and transit.unsent() < QUEUE_BYTES
+        return bool(self._ready) and transit.room() > OWED_BYTES and transit.unsent() < QUEUE_BYTES
 
     def send(self) -> None:
         """Put into the ring what sockets have, in turn, as far as there is room."""
         while self.can_send():
-            stream = self.ready.popleft()
+            stream = self._ready.popleft()
             stream.queued = False
             if not stream.sent_end:
                 self._read(stream)
@@ -120,10 +117,10 @@ class Table:
     def _queue(self, stream: Stream) -> None:
         if stream.readable and stream.credit and not stream.sent_end and not stream.queued:
             stream.queued = True
-            self.ready.append(stream)
+            self._ready.append(stream)
 
     def _read(self, stream: Stream) -> None:
-        share = max(QUEUE_BYTES // (len(self.ready) + 1), LEAST_FRAME_BYTES)
+        share = max(QUEUE_BYTES // (len(self._ready) + 1), LEAST_FRAME_BYTES)
         limit = min(FRAME_BYTES, share, stream.credit, self._transit.room() - HEADER.size)
         try:
             views = self._transit.free(stream.number, limit)
@@ -146,13 +143,13 @@ class Table:
 
     def can_pay(self) -> bool:
         """Whether a stream owes something, and there is room for it in the ring."""
-        return bool(self.owing) and self._transit.room() >= OWED_BYTES
+        return bool(self._owing) and self._transit.room() >= OWED_BYTES
 
     def pay(self) -> None:
         """Put into the ring what streams owe, as far as there is room."""
         while self.can_pay():
-            stream = next(iter(self.owing))
-            del self.owing[stream]
+            stream = next(iter(self._owing))
+            del self._owing[stream]
             if stream.finish_due:
                 self._transit.put(Type.FINISH, stream.number)
             if stream.credit_due():
@@ -179,7 +176,7 @@ class Table:
             else:
                 self._events.ask(stream.sock.fileno(), write=bool(stream.pending))
         if stream.owes():
-            self.owing[stream] = None
+            self._owing[stream] = None
         elif stream.ended():
             del self.by_number[stream.number]
 

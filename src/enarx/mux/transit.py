@@ -138,11 +138,8 @@ class Transit:
 
     def acknowledge(self, *, now: bool = False) -> None:
         """Put ACK if it is due, or if there is anything to acknowledge at all."""
-        fresh = self.received - self._told
-        if fresh * 4 < ACK_BYTES and not now:
-            return
         sooner = self._sent < self._end and not self.blocked
-        due = fresh >= (1 if now else ACK_BYTES // 4 if sooner else ACK_BYTES)
+        due = self.received - self._told >= (1 if now else ACK_BYTES // 4 if sooner else ACK_BYTES)
         if due and self.room() + RESERVE_BYTES >= HEADER.size + _ACK.size:
             self._told = self.received
             self.put(Type.ACK, 0, _ACK.pack(self.received))
@@ -216,12 +213,9 @@ class Transit:
             self.readable, self.blocked, self.gone = False, True, True
 
     def _write(self, start: int, data: bytes) -> None:
-        first, length = start % RING_BYTES, len(data)
-        if first + length <= RING_BYTES:
-            self._ring.view[first : first + length] = data
-        else:
-            self._ring.view[first:] = data[: RING_BYTES - first]
-            self._ring.view[: first + length - RING_BYTES] = data[RING_BYTES - first :]
+        for part in self._span(start, start + len(data)):
+            part[:] = data[: len(part)]
+            data = data[len(part) :]
 
     def _span(self, start: int, end: int) -> list[memoryview]:
         """The ring from ``start`` to ``end``, which are places in the sequence."""
